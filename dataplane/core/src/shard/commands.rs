@@ -1,0 +1,199 @@
+//! Commands: what the tables hold. The registry has checked them, so that none can fail here; one about
+//! something unknown (a race with a removal) is a no-op.
+
+use dataplane_protocol::{
+    CreateTransport, MediaKind, Publish, RemoteParameters, Subscribe, SubscriptionId, TrackId, TransportId,
+};
+
+use super::{Endpoint, Shard, SubscriptionKey, Wanted};
+use crate::egress::subscription::Outgoing;
+use crate::ingress::track::{Source, Track};
+use crate::io::{Claims, Output, PeerMessage, ShardCommand};
+use crate::time::Instant;
+use crate::transport::{Binding, MAX_BINDINGS, Sending};
+use crate::wire::stun::IntegrityKey;
+
+impl Shard {
+    /// Takes in a command.
+    pub fn handle_command(&mut self, now: Instant, claims: &dyn Claims, command: ShardCommand) {
+        self.current = None;
+        match command {
+            ShardCommand::CreateTransport { slot, spec } => self.create_transport(slot, &spec),
+            ShardCommand::SetRemote { transport, remote } => self.set_remote(transport, &remote),
+            ShardCommand::RemoveTransport(transport) => self.remove_transport(now, claims, transport),
+            ShardCommand::Publish(spec) => self.publish(&spec),
+            ShardCommand::Unpublish(track) => self.unpublish(now, track),
+            ShardCommand::Subscribe(spec) => self.subscribe(now, claims, spec),
+            ShardCommand::Unsubscribe(subscription) => self.unsubscribe(claims, subscription),
+            ShardCommand::Snapshot { token } => {
+                let part = Box::new(self.snapshot());
+                self.outputs.push_back(Output::Snapshot { token, part });
+            }
+        }
+    }
+
+    fn create_transport(&mut self, slot: u32, spec: &CreateTransport) {
+        let id = TransportId(spec.transport);
+        let ufrag: Box<str> = spec.ice_ufrag.as_str().into();
+        let key = self.endpoints.insert(Endpoint {
+            id,
+            slot,
+            ufrag: ufrag.clone(),
+            key: IntegrityKey::new(&spec.ice_pwd),
+            remote_ufrag: spec.remote.as_ref().map(|remote| remote.ice_ufrag.as_str().into()),
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+            foreign: Vec::new(),
+            live: None,
+        });
+        self.transports.insert(id, key);
+        self.ufrags.insert(ufrag, key);
+    }
+
+    fn set_remote(&mut self, id: TransportId, remote: &RemoteParameters) {
+        if let Some(key) = self.transports.get(&id) {
+            self.endpoints[*key].remote_ufrag = Some(remote.ice_ufrag.as_str().into());
+        }
+    }
+
+    fn remove_transport(&mut self, now: Instant, claims: &dyn Claims, id: TransportId) {
+        let Some(key) = self.transports.remove(&id) else { return };
+        for track in self.endpoints[key].tracks.clone() {
+            let track = self.tracks[track].id;
+            self.unpublish(now, track);
+        }
+        let subscriptions: Vec<_> =
+            self.endpoints[key].subscriptions.iter().map(|wanted| SubscriptionId(wanted.spec.subscription)).collect();
+        for subscription in subscriptions {
+            self.unsubscribe(claims, subscription);
+        }
+        self.wheel.cancel(key as u32);
+        let endpoint = self.endpoints.remove(key);
+        self.ufrags.remove(&endpoint.ufrag);
+        for path in endpoint.foreign.iter() {
+            self.routes.remove(path);
+        }
+        for path in endpoint.live.iter().flat_map(|live| live.paths.iter()) {
+            self.routes.remove(&path);
+        }
+    }
+
+    fn publish(&mut self, spec: &Publish) {
+        let Some(endpoint) = self.transports.get(&TransportId(spec.transport)).copied() else { return };
+        let track = self.tracks.insert(Box::new(Track::new(spec, endpoint)));
+        self.track_ids.insert(TrackId(spec.track), track);
+        self.endpoints[endpoint].tracks.push(track);
+        if self.endpoints[endpoint].live.is_some() {
+            self.make_home(endpoint, track);
+            // Workers that knew the track before this one did have asked for it in vain.
+            let transport = self.endpoints[endpoint].id;
+            self.tell_all_peers(&PeerMessage::Claimed { transport });
+        }
+    }
+
+    /// The track arrives on a transport of this shard.
+    pub(super) fn make_home(&mut self, endpoint: usize, key: usize) {
+        let track = &mut self.tracks[key];
+        track.source = Some(Box::new(Source::new()));
+        let Some(live) = self.endpoints[endpoint].live.as_mut() else { return };
+        let named = [(track.ssrc, false), (track.rtx_ssrc, true)];
+        for (ssrc, repair) in named.into_iter().filter_map(|(ssrc, repair)| Some((ssrc?, repair))) {
+            if live.bindings.len() < MAX_BINDINGS {
+                live.bindings.push(Binding { ssrc, track: key, repair });
+            }
+        }
+    }
+
+    fn unpublish(&mut self, now: Instant, id: TrackId) {
+        let Some(key) = self.track_ids.remove(&id) else { return };
+        while let Some(out) = self.tracks[key].outgoing.pop() {
+            self.send_bye(now, &out);
+        }
+        // Subscriptions that never became active have no BYE to send, but a place in the tables.
+        for subscription in std::mem::take(&mut self.tracks[key].subscriptions) {
+            let Some(at) = self.subscriptions.remove(&subscription) else { continue };
+            let endpoint = &mut self.endpoints[at.endpoint];
+            endpoint.subscriptions.retain(|wanted| wanted.track != key);
+            if let Some(live) = endpoint.live.as_mut() {
+                live.sending.retain(|sending| sending.track != key);
+            }
+        }
+        self.forget_pending(key);
+        let mut track = self.tracks.remove(key);
+        let publisher = &mut self.endpoints[track.endpoint];
+        publisher.tracks.retain(|track| *track != key);
+        if let Some(live) = publisher.live.as_mut() {
+            live.bindings.retain(|binding| binding.track != key);
+        }
+        if let Some(history) = track.history.as_mut() {
+            history.clear(&mut self.pool);
+        }
+    }
+
+    fn subscribe(&mut self, now: Instant, claims: &dyn Claims, spec: Subscribe) {
+        let Some(endpoint) = self.transports.get(&TransportId(spec.transport)).copied() else { return };
+        let Some(track) = self.track_ids.get(&TrackId(spec.track)).copied() else { return };
+        let id = SubscriptionId(spec.subscription);
+        self.subscriptions.insert(id, SubscriptionKey { endpoint, track });
+        self.tracks[track].subscriptions.push(id);
+        let wanted = &mut self.endpoints[endpoint].subscriptions;
+        wanted.push(Wanted { spec, track, active: false });
+        let at = wanted.len() - 1;
+        self.activate(now, claims, endpoint, at);
+    }
+
+    /// Begins the subscription at place `at` of the endpoint, if its transport is connected here.
+    pub(super) fn activate(&mut self, now: Instant, claims: &dyn Claims, endpoint: usize, at: usize) {
+        let seed = self.random();
+        let Some(live) = self.endpoints[endpoint].live.as_ref() else { return };
+        if !live.is_connected() || self.endpoints[endpoint].subscriptions[at].active {
+            return;
+        }
+        let wanted = &mut self.endpoints[endpoint].subscriptions[at];
+        wanted.active = true;
+        let key = wanted.track;
+        let track = &mut self.tracks[key];
+        let out = Outgoing::new(&wanted.spec, endpoint, track.kind, seed);
+        let sending = Sending { ssrc: out.ssrc, track: key, subscription: out.id };
+        track.outgoing.push(out);
+        let (is_video, is_home) = (track.kind == MediaKind::Video, track.source.is_some());
+        if let Some(live) = self.endpoints[endpoint].live.as_mut() {
+            live.sending.push(sending);
+        }
+        if !is_home {
+            self.tell_interest(claims, key, true);
+        }
+        if is_video {
+            self.want_keyframe(now, claims, key, true);
+        }
+    }
+
+    fn unsubscribe(&mut self, claims: &dyn Claims, id: SubscriptionId) {
+        let Some(SubscriptionKey { endpoint, track: key }) = self.subscriptions.remove(&id) else { return };
+        let endpoint = &mut self.endpoints[endpoint];
+        endpoint.subscriptions.retain(|wanted| wanted.spec.subscription != id.0);
+        if let Some(live) = endpoint.live.as_mut() {
+            live.sending.retain(|sending| sending.subscription != id);
+        }
+        let track = &mut self.tracks[key];
+        track.subscriptions.retain(|subscription| *subscription != id);
+        let before = track.outgoing.len();
+        track.outgoing.retain(|out| out.id != id);
+        if before > 0 && track.outgoing.is_empty() && track.source.is_none() {
+            self.tell_interest(claims, key, false);
+            self.forget_pending(key);
+            if let Some(history) = self.tracks[key].history.as_mut() {
+                history.clear(&mut self.pool);
+            }
+        }
+    }
+
+    /// Takes a track off the list of those with something pending.
+    fn forget_pending(&mut self, key: usize) {
+        self.dirty.retain(|track| *track != key);
+        self.resends.retain(|resend| resend.track != key);
+        self.tracks[key].pending.clear();
+        self.tracks[key].dirty = false;
+        self.cursor = super::fanout::Cursor::default();
+    }
+}
