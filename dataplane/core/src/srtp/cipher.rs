@@ -28,7 +28,7 @@ pub enum RtpCipher {
     /// RFC 7714.
     Gcm(Gcm),
     /// RFC 3711 with HMAC-SHA1.
-    Cm(Cm),
+    Cm(Box<Cm>),
 }
 
 /// A keyed SRTCP transform.
@@ -36,7 +36,7 @@ pub enum RtcpCipher {
     /// RFC 7714.
     Gcm(Gcm),
     /// RFC 3711 with HMAC-SHA1.
-    Cm(Cm),
+    Cm(Box<Cm>),
 }
 
 /// AES-GCM with its session salt.
@@ -60,7 +60,7 @@ impl RtpCipher {
     pub fn new(profile: SrtpProfile, keys: &KeySet) -> Result<Self, SrtpError> {
         Ok(match profile {
             SrtpProfile::None => return Err(SrtpError::BadKey),
-            SrtpProfile::Aes128CmSha1_80 => Self::Cm(Cm::new(keys)?),
+            SrtpProfile::Aes128CmSha1_80 => Self::Cm(Box::new(Cm::new(keys)?)),
             SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => Self::Gcm(Gcm::new(keys)?),
         })
     }
@@ -126,7 +126,7 @@ impl RtcpCipher {
     pub fn new(profile: SrtpProfile, keys: &KeySet) -> Result<Self, SrtpError> {
         Ok(match profile {
             SrtpProfile::None => return Err(SrtpError::BadKey),
-            SrtpProfile::Aes128CmSha1_80 => Self::Cm(Cm::new(keys)?),
+            SrtpProfile::Aes128CmSha1_80 => Self::Cm(Box::new(Cm::new(keys)?)),
             SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => Self::Gcm(Gcm::new(keys)?),
         })
     }

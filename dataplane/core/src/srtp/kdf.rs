@@ -54,6 +54,20 @@ impl KeySet {
     pub fn salt(&self) -> &[u8; SALT_LEN] {
         &self.salt
     }
+
+    /// A set of published session keys.
+    #[cfg(test)]
+    pub(super) fn from_session_keys(encryption: &[u8], authentication: &[u8; AUTH_KEY_LEN], salt: &[u8]) -> Self {
+        let mut keys = Self {
+            encryption: [0; 32],
+            encryption_len: encryption.len(),
+            authentication: *authentication,
+            salt: [0; SALT_LEN],
+        };
+        keys.encryption[..encryption.len()].copy_from_slice(encryption);
+        keys.salt[..salt.len()].copy_from_slice(salt);
+        keys
+    }
 }
 
 impl SessionKeys {

@@ -17,4 +17,4 @@ pub mod vp9;
 mod bytes;
 
 #[cfg(test)]
-mod test_bytes;
+pub(crate) mod test_bytes;
