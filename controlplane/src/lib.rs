@@ -1,5 +1,13 @@
-//! Millrace's control plane: OpenVidu 2 REST and signalling over the room model, SDP, and the data plane's client.
+//! Millrace's control plane: OpenVidu's REST API and signalling, SDP, and the data plane's client.
+//!
+//! [`app::App`] puts the parts together; everything it needs is an argument, so that tests run whole servers in
+//! one process.
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod dataplane;
+pub mod error;
+pub mod openvidu;
+mod page;
 pub mod sdp;

@@ -1,0 +1,174 @@
+//! The parts as one HTTP server.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use crate::dataplane::Client;
+use crate::error::Error;
+use crate::openvidu::{Hub, Settings, compat, rest, ws};
+use crate::page;
+
+/// How long connections may take to end once the server stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// One control plane.
+#[derive(Clone)]
+pub struct App {
+    hub: Arc<Hub>,
+    dataplane: Client,
+    demo: bool,
+}
+
+/// A control plane that serves.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    app: App,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl App {
+    /// Puts the parts together. Call inside a tokio runtime.
+    pub fn new(settings: Settings, demo: bool, dataplane: Client) -> Self {
+        Self { hub: Hub::start(settings, dataplane.clone()), dataplane, demo }
+    }
+
+    /// Everything that is served.
+    pub fn router(&self) -> Router {
+        let sockets =
+            Router::new().route("/openvidu", get(signalling)).route("/healthz", get(health)).with_state(self.clone());
+        let inner = sockets
+            .merge(rest::routes(self.hub.clone()))
+            .merge(page::routes(self.hub.clone(), self.demo))
+            .layer(DefaultBodyLimit::max(rest::MAX_BODY));
+        // The layers of this outer router run before the inner one looks at the path, so that it can be rewritten.
+        Router::new()
+            .fallback_service(inner)
+            .layer(from_fn_with_state(self.hub.clone(), rest::rewrite))
+            .layer(from_fn(rest::envelope))
+            .layer(from_fn(trace))
+    }
+
+    /// Serves on a listening socket, with TLS when there is a configuration for it.
+    ///
+    /// # Errors
+    /// [`Error::Serve`] when the socket cannot be used.
+    pub fn serve(self, listener: TcpListener, tls: Option<RustlsConfig>) -> Result<Running, Error> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let handle = Handle::new();
+        let task = match tls {
+            Some(tls) => {
+                let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+                tokio::spawn(server.serve(service))
+            }
+            None => {
+                let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+                tokio::spawn(server.serve(service))
+            }
+        };
+        Ok(Running { address, app: self, handle, task })
+    }
+}
+
+impl Running {
+    /// Ends all sessions, then the server.
+    ///
+    /// # Errors
+    /// [`Error::Serve`] when serving had failed before.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.app.hub.stop().await;
+        self.handle.graceful_shutdown(Some(GRACE));
+        finished(self.task.await)
+    }
+
+    /// Waits until the server ends by itself, or `signal` comes; then stops.
+    ///
+    /// # Errors
+    /// [`Error::Serve`] when serving fails.
+    pub async fn until(mut self, signal: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::select! {
+            ended = &mut self.task => return finished(ended),
+            () = signal => {}
+        }
+        self.stop().await
+    }
+}
+
+fn finished(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Error> {
+    ended.map_err(std::io::Error::other)?.map_err(Error::Serve)
+}
+
+async fn health(State(app): State<App>) -> Response {
+    let connected = app.dataplane.hello().borrow().is_some();
+    let status = if connected { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ok": connected, "dataPlaneConnected": connected}))).into_response()
+}
+
+/// `GET /openvidu`: the signalling socket. The HTTP session cookie gives `finalUserId` its value.
+async fn signalling(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let known = cookie(&headers).filter(|value| value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit()));
+    let (value, fresh) = match known {
+        Some(value) => (value.to_owned(), false),
+        None => (compat::cookie_value(), true),
+    };
+    let visitor = ws::Visitor { user: value[..16].to_owned(), address: client_address(&headers, peer) };
+    let upgrade = upgrade.max_message_size(ws::MAX_FRAME).max_frame_size(ws::MAX_FRAME);
+    let mut response = upgrade.on_upgrade(move |socket| ws::serve(app.hub.clone(), visitor, socket));
+    let cookie = format!("{}={value}; Path=/openvidu; HttpOnly; SameSite=Lax", compat::COOKIE);
+    if let (true, Ok(cookie)) = (fresh, HeaderValue::try_from(cookie)) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == compat::COOKIE).map(|(_, value)| value)
+}
+
+/// The address that the proxy in front tells, or the peer's own.
+fn client_address(headers: &HeaderMap, peer: SocketAddr) -> String {
+    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    let first = forwarded.and_then(|list| list.split(',').next()).map(str::trim).filter(|first| !first.is_empty());
+    first.map_or_else(|| peer.ip().to_string(), str::to_owned)
+}
+
+/// One span per request, with a number to find it by.
+async fn trace(request: Request<Body>, next: Next) -> Response {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Queries are left out: some carry tokens.
+    let span = tracing::info_span!("http", request = number, method = %request.method(), path = request.uri().path());
+    async move {
+        let response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}

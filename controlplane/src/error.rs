@@ -1,0 +1,20 @@
+//! Why the server does not start or ends.
+
+/// A failure of the whole process.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listening socket could not be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No certificate.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The server ended by itself.
+    #[error("serving failed: {0}")]
+    Serve(#[from] std::io::Error),
+}

@@ -1,0 +1,272 @@
+//! All rooms and all RPC sessions, and the tasks that carry effects out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use controlplane_room::{EndReason, Error, Input, Reply};
+use tokio::time::Instant;
+
+use super::compat;
+use super::dto::SessionProperties;
+use super::media::Media;
+use super::methods;
+use super::room::{Respond, RoomHandle, Step};
+use super::session::{RpcSession, Seat};
+use super::settings::Settings;
+use crate::dataplane::Client;
+
+/// How many removals wait for each other at most when everything is shut down.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The adapter's state.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) settings: Settings,
+    pub(super) media: Media,
+    clock: Clock,
+    rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
+    sessions: Mutex<HashMap<String, Arc<RpcSession>>>,
+}
+
+/// Wall time that never goes back.
+#[derive(Debug)]
+struct Clock {
+    started_unix_ms: u64,
+    started: Instant,
+}
+
+impl Hub {
+    /// An empty hub. Call inside a tokio runtime: it watches the data plane and collects unused sessions.
+    pub fn start(settings: Settings, dataplane: Client) -> Arc<Self> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let hub = Arc::new(Self {
+            settings,
+            media: Media::new(dataplane),
+            clock: Clock { started_unix_ms: since_epoch.as_millis() as u64, started: Instant::now() },
+            rooms: Mutex::default(),
+            sessions: Mutex::default(),
+        });
+        tokio::spawn(watch_dataplane(hub.clone()));
+        tokio::spawn(collect_garbage(hub.clone()));
+        hub
+    }
+
+    /// Ends all sessions; clients are told why.
+    pub async fn stop(&self) {
+        let rooms: Vec<_> = self.rooms().drain().map(|(_, room)| room).collect();
+        let mut removals = Vec::new();
+        let mut peers = Vec::new();
+        for room in rooms {
+            let step = room.step(self.now_ms(), Input::Close { reason: EndReason::ServerStopping }, &mut |_, _| {});
+            removals.extend(step.runs.into_iter().flat_map(|run| run.commands));
+            peers.extend(step.closing.into_iter().map(|(peer, _)| peer));
+        }
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, self.media.clean_up(removals)).await.is_err() {
+            tracing::warn!("the data plane did not take all removals before the end");
+        }
+        for peer in peers {
+            peer.close(1001, "server stops");
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.started_unix_ms + self.clock.started.elapsed().as_millis() as u64
+    }
+
+    pub(super) fn room(&self, id: &str) -> Option<Arc<RoomHandle>> {
+        self.rooms().get(id).cloned()
+    }
+
+    /// All rooms, oldest first.
+    pub(super) fn all_rooms(&self) -> Vec<Arc<RoomHandle>> {
+        let mut rooms: Vec<_> = self.rooms().values().cloned().collect();
+        rooms.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        rooms
+    }
+
+    /// A new room; `None` when the wanted id is taken.
+    pub(super) fn create_room(&self, properties: SessionProperties) -> Option<Arc<RoomHandle>> {
+        let mut rooms = self.rooms();
+        let mut id = properties.custom_session_id.clone();
+        if id.is_empty() {
+            id = compat::session_id();
+            while rooms.contains_key(&id) {
+                id = compat::session_id();
+            }
+        } else if rooms.contains_key(&id) {
+            return None;
+        }
+        let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties));
+        rooms.insert(id, room.clone());
+        Some(room)
+    }
+
+    /// Applies an input, drives the data plane for it, and gives the room's answer. The room is free for others
+    /// while the data plane works.
+    pub(super) async fn perform(
+        self: &Arc<Self>,
+        room: &Arc<RoomHandle>,
+        input: Input,
+        respond: Respond<'_>,
+    ) -> Result<Reply, Error> {
+        let mut outcome = None;
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut step = room.step(self.now_ms(), input, respond);
+            outcome = step.outcome.take().or(outcome);
+            for (op, commands) in self.follow_up(room, step) {
+                let result = self.media.run(commands).await;
+                inputs.push_back(Input::Ran { op, result });
+            }
+        }
+        outcome.unwrap_or(Ok(Reply::Done))
+    }
+
+    /// The same for callers that may be dropped half-way (REST handlers): the work goes on without them.
+    pub(super) async fn perform_detached(
+        self: &Arc<Self>,
+        room: &Arc<RoomHandle>,
+        input: Input,
+    ) -> Result<Reply, Error> {
+        let (hub, room) = (self.clone(), room.clone());
+        let task = tokio::spawn(async move { hub.perform(&room, input, &mut |_, _| {}).await });
+        task.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Starts what a step left to do; gives back what its op waits for.
+    fn follow_up(self: &Arc<Self>, room: &Arc<RoomHandle>, step: Step) -> Vec<(u64, Vec<dataplane_protocol::Command>)> {
+        if step.ended {
+            let mut rooms = self.rooms();
+            if rooms.get(&room.id).is_some_and(|current| Arc::ptr_eq(current, room)) {
+                rooms.remove(&room.id);
+            }
+        }
+        for (peer, after_ms) in step.closing {
+            self.retire(peer, Duration::from_millis(after_ms));
+        }
+        if let Some(at) = step.wake_at {
+            let (hub, room) = (self.clone(), room.clone());
+            let wait = Duration::from_millis(at.saturating_sub(self.now_ms()));
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                let _ = hub.perform(&room, Input::Tick, &mut |_, _| {}).await;
+            });
+        }
+        let (mut ops, mut removals) = (Vec::new(), Vec::new());
+        for run in step.runs {
+            match run.op {
+                Some(op) => ops.push((op, run.commands)),
+                None => removals.extend(run.commands),
+            }
+        }
+        if !removals.is_empty() {
+            let hub = self.clone();
+            tokio::spawn(async move { hub.media.clean_up(removals).await });
+        }
+        ops
+    }
+
+    /// A participant has gone: its RPC session cannot come back, and its socket is closed if it does not do so itself.
+    fn retire(self: &Arc<Self>, peer: Arc<RpcSession>, after: Duration) {
+        self.sessions().remove(&peer.id);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            peer.close(1000, "");
+            peer.ended.cancel();
+        });
+    }
+
+    /// A new RPC session with the task that works on its requests.
+    pub(super) fn new_session(self: &Arc<Self>, user: String, address: String) -> Arc<RpcSession> {
+        let (session, mut requests) = RpcSession::new(compat::rpc_session_id(), user, address);
+        self.sessions().insert(session.id.clone(), session.clone());
+        let (hub, worker) = (self.clone(), session.clone());
+        tokio::spawn(async move {
+            loop {
+                let request = tokio::select! {
+                    request = requests.recv() => request,
+                    () = worker.ended.cancelled() => None,
+                };
+                let Some(request) = request else { break };
+                methods::handle(&hub, &worker, request).await;
+            }
+        });
+        session
+    }
+
+    pub(super) fn session(&self, id: &str) -> Option<Arc<RpcSession>> {
+        self.sessions().get(id).cloned()
+    }
+
+    /// The socket of a session has closed without a successor.
+    pub(super) async fn socket_lost(self: &Arc<Self>, session: &Arc<RpcSession>) {
+        match session.seat.get() {
+            Some(Seat { room, participant }) => {
+                let input = Input::SocketLost { participant: participant.clone() };
+                let _ = self.perform(room, input, &mut |_, _| {}).await;
+                // It may have come back between its socket's end and this loss.
+                if session.attached() {
+                    let input = Input::SocketBack { participant: participant.clone() };
+                    let _ = self.perform(room, input, &mut |_, _| {}).await;
+                }
+            }
+            None => {
+                self.sessions().remove(&session.id);
+                session.ended.cancel();
+            }
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<RoomHandle>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<RpcSession>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the rooms when the data plane comes back as another process, and catches up on removals when it is the same.
+async fn watch_dataplane(hub: Arc<Hub>) {
+    let mut watch = hub.media.watch();
+    let mut last = None;
+    loop {
+        let instance = watch.borrow_and_update().as_ref().map(|hello| hello.instance);
+        if let Some(instance) = instance {
+            let removals = hub.media.take_orphans();
+            if last.is_some_and(|last| last != instance) {
+                tracing::warn!("the data plane restarted: its streams are ended");
+                for room in hub.all_rooms() {
+                    let _ = hub.perform(&room, Input::MediaRestarted, &mut |_, _| {}).await;
+                }
+            } else {
+                hub.media.clean_up(removals).await;
+            }
+            last = Some(instance);
+        }
+        if watch.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Drops sessions that nobody has joined for too long, as silently as OpenVidu does.
+async fn collect_garbage(hub: Arc<Hub>) {
+    let Settings { garbage_interval_s, garbage_threshold_s, .. } = hub.settings;
+    if garbage_interval_s == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(garbage_interval_s));
+    loop {
+        interval.tick().await;
+        let oldest = hub.now_ms().saturating_sub(garbage_threshold_s * 1000);
+        for room in hub.all_rooms().into_iter().filter(|room| room.created_at < oldest) {
+            if room.lock().room.participants().is_empty() {
+                let input = Input::Close { reason: EndReason::RoomClosedByApplication };
+                let _ = hub.perform(&room, input, &mut |_, _| {}).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The data plane as rooms use it: runs of commands, and the end of a transport that an SDP announces.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use controlplane_room::{IceCredentials, MediaError};
+use dataplane_protocol::{Command, HelloReply};
+use rand::Rng;
+use tokio::sync::watch;
+
+use crate::dataplane::{CallError, Client};
+use crate::sdp::LocalTransport;
+
+/// Removals kept for a data plane that is away.
+const MAX_ORPHANS: usize = 65_536;
+
+/// The data plane.
+#[derive(Debug)]
+pub(super) struct Media {
+    client: Client,
+    /// Removals that could not be delivered.
+    orphans: Mutex<Vec<Command>>,
+}
+
+impl Media {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, orphans: Mutex::default() }
+    }
+
+    /// Who is connected, over time.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Arc<HelloReply>>> {
+        self.client.hello()
+    }
+
+    /// Our end of a new transport; `None` while no data plane is connected.
+    pub(super) fn local(&self, ice: &IceCredentials) -> Option<LocalTransport> {
+        let hello = self.client.hello().borrow().clone()?;
+        Some(LocalTransport {
+            ice_ufrag: ice.ufrag.clone(),
+            ice_pwd: ice.pwd.clone(),
+            fingerprint: hello.fingerprint.clone()?,
+            candidates: hello.candidates.clone(),
+            session_id: rand::rng().random_range(1..=i64::MAX as u64),
+        })
+    }
+
+    /// Sends commands in order until one fails.
+    pub(super) async fn run(&self, commands: Vec<Command>) -> Result<(), MediaError> {
+        for command in commands {
+            self.call(command).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends removals, each whatever became of the others; keeps those that found nobody.
+    pub(super) async fn clean_up(&self, commands: Vec<Command>) {
+        for command in commands {
+            match self.call(command.clone()).await {
+                Ok(()) => {}
+                Err(MediaError::Unavailable) => {
+                    let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+                    if orphans.len() < MAX_ORPHANS {
+                        orphans.push(command);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "removal refused by the data plane"),
+            }
+        }
+    }
+
+    /// What waits for a data plane to be told.
+    pub(super) fn take_orphans(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.orphans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn call(&self, command: Command) -> Result<(), MediaError> {
+        match self.client.call(command).await {
+            Ok(_) => Ok(()),
+            // An interrupted command may have been carried out; its removal is kept like one that was never sent.
+            Err(CallError::NotConnected | CallError::Interrupted) => Err(MediaError::Unavailable),
+            Err(CallError::TimedOut) => Err(MediaError::TimedOut),
+            Err(error) => Err(MediaError::Refused(error.to_string())),
+        }
+    }
+}

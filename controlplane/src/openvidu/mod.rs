@@ -1,0 +1,17 @@
+//! The OpenVidu 2 adapter: its REST API, its WebSocket signalling and its words, over the neutral room model.
+//! Every quirk of 2.x lives in here and only here.
+
+pub mod compat;
+mod dto;
+mod hub;
+mod media;
+mod methods;
+pub mod rest;
+mod room;
+pub mod rpc;
+mod session;
+mod settings;
+pub mod ws;
+
+pub use hub::Hub;
+pub use settings::Settings;

@@ -1,0 +1,76 @@
+//! OpenVidu's REST API under `/openvidu/api`.
+
+mod body;
+mod config;
+mod connections;
+mod error;
+mod guard;
+mod ice;
+mod properties;
+mod sessions;
+mod signal;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+
+use super::Hub;
+use super::room::RoomHandle;
+
+pub use guard::{envelope, rewrite};
+
+/// Longest request body, in bytes.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// The routes of the API, with their authentication. Paths are those that [`rewrite`] gives.
+pub fn routes(hub: Arc<Hub>) -> Router {
+    let off = || async { StatusCode::NOT_IMPLEMENTED };
+    let api = Router::new()
+        .route("/sessions", post(sessions::create).get(sessions::list))
+        .route("/sessions/{session}", get(sessions::get).delete(sessions::close))
+        .route("/sessions/{session}/connection", post(connections::create).get(connections::list))
+        .route("/sessions/{session}/connection/{connection}", get(connections::get).delete(connections::remove))
+        .route("/sessions/{session}/stream/{stream}", delete(connections::remove_stream))
+        .route("/tokens", post(connections::create_token))
+        .route("/signal", post(signal::send))
+        // Recording is off: this is what OpenVidu answers then.
+        .route("/recordings", get(off))
+        .route("/recordings/start", post(off))
+        .route("/recordings/stop/{recording}", post(off))
+        .route("/recordings/{recording}", get(off).delete(off))
+        .route("/config", get(config::all))
+        .route("/config/openvidu-version", get(config::version))
+        .route("/config/openvidu-publicurl", get(config::public_url))
+        .route("/config/openvidu-recording", get(config::recording))
+        .route("/config/openvidu-recording-path", get(config::recording_path))
+        .route("/config/openvidu-cdr", get(config::cdr));
+    let guarded = |router: Router<Arc<Hub>>| {
+        router
+            .method_not_allowed_fallback(error::wrong_method)
+            .layer(from_fn_with_state(hub.clone(), guard::authenticate))
+    };
+    Router::new()
+        .nest("/openvidu/api", guarded(api.fallback(error::not_found)))
+        .merge(guarded(Router::new().route("/openvidu/cdr", get(config::cdr_files))))
+        .route("/openvidu/accept-certificate", get(config::accept_certificate))
+        .with_state(hub.clone())
+}
+
+/// A session for a client that shows the server's secret and names one that does not exist.
+pub(super) fn create_for_secret(hub: &Hub, id: &str) -> Option<Arc<RoomHandle>> {
+    properties::valid_session_id(id).then(|| hub.create_room(properties::for_secret(hub, id))).flatten()
+}
+
+/// A session with default properties and this id, made unless it exists.
+pub(crate) fn find_or_create(hub: &Hub, id: &str) -> Option<String> {
+    if !properties::valid_session_id(id) {
+        return None;
+    }
+    let room = hub.room(id).or_else(|| hub.create_room(properties::by_id(hub, id)))?;
+    Some(room.id.clone())
+}
+
+pub(crate) use connections::mint;

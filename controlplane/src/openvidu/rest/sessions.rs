@@ -1,0 +1,73 @@
+//! `/sessions`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use controlplane_room::{EndReason, Input};
+use serde_json::Value;
+
+use super::body::{object, query_flag};
+use super::error::ApiError;
+use super::properties;
+use crate::openvidu::room::RoomHandle;
+use crate::openvidu::{Hub, dto};
+
+const BARE_NOT_FOUND: ApiError = ApiError::Bare(StatusCode::NOT_FOUND);
+
+pub(super) async fn create(
+    State(hub): State<Arc<Hub>>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let body = object(&headers, &body, uri.path())?;
+    let properties = properties::session(&hub, body.as_ref())
+        .map_err(|why| ApiError::told(StatusCode::BAD_REQUEST, uri.path(), why))?;
+    let room = hub.create_room(properties).ok_or(ApiError::Bare(StatusCode::CONFLICT))?;
+    tracing::info!(session = room.id, "session created");
+    Ok(Json(dto::session(&room.id, room.created_at, &room.properties, Vec::new())))
+}
+
+pub(super) async fn list(State(hub): State<Arc<Hub>>, OriginalUri(uri): OriginalUri) -> Result<Json<Value>, ApiError> {
+    let pending = flags(&uri)?;
+    let sessions = hub.all_rooms().iter().filter_map(|room| show(&hub, room, pending)).collect();
+    Ok(Json(dto::list(sessions)))
+}
+
+pub(super) async fn get(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Path<String>,
+    OriginalUri(uri): OriginalUri,
+) -> Result<Json<Value>, ApiError> {
+    let pending = flags(&uri)?;
+    let room = hub.room(&id).ok_or(BARE_NOT_FOUND)?;
+    show(&hub, &room, pending).map(Json).ok_or(BARE_NOT_FOUND)
+}
+
+pub(super) async fn close(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    let room = hub.room(&id).ok_or(BARE_NOT_FOUND)?;
+    let input = Input::Close { reason: EndReason::RoomClosedByApplication };
+    hub.perform_detached(&room, input).await.map_err(|_| BARE_NOT_FOUND)?;
+    tracing::info!(session = id, "session closed by the application");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether pending connections are shown. `webRtcStats` is checked and shows nothing more yet.
+fn flags(uri: &axum::http::Uri) -> Result<bool, ApiError> {
+    query_flag(uri.query(), "webRtcStats", false, uri.path())?;
+    query_flag(uri.query(), "pendingConnections", false, uri.path())
+}
+
+/// A Session object; `None` while the session is closing.
+fn show(hub: &Hub, room: &RoomHandle, pending: bool) -> Option<Value> {
+    let inner = room.lock();
+    if inner.room.ended() {
+        return None;
+    }
+    let socket_url = hub.settings.socket_url();
+    let connections = dto::connections(&inner.room, &socket_url, pending, &|id| inner.properties_of(id));
+    Some(dto::session(&room.id, room.created_at, &room.properties, connections))
+}

@@ -1,0 +1,139 @@
+//! RPC sessions: who a socket speaks for, over as many sockets as it takes.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::room::RoomHandle;
+use super::rpc::Request;
+
+/// Frames that may wait for a slow reader before it is disconnected.
+pub(super) const OUTBOX_FRAMES: usize = 1024;
+/// Requests that may wait behind one that is being worked on.
+pub(super) const QUEUED_REQUESTS: usize = 256;
+
+/// What a socket is to send.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A text frame.
+    Text(String),
+    /// The end.
+    Close(u16, &'static str),
+}
+
+/// The way to one socket.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox {
+    pub(super) frames: mpsc::Sender<Frame>,
+    /// Cut when the socket must go without a farewell.
+    pub(super) cut: CancellationToken,
+}
+
+impl Outbox {
+    /// Queues a frame; a reader that does not keep up is cut off.
+    pub(super) fn send(&self, frame: Frame) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.frames.try_send(frame) {
+            tracing::warn!("client reads too slowly, disconnecting it");
+            self.cut.cancel();
+        }
+    }
+}
+
+/// The participant that an RPC session is.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) room: Arc<RoomHandle>,
+    pub(super) participant: String,
+}
+
+/// One RPC session.
+#[derive(Debug)]
+pub(super) struct RpcSession {
+    /// Its secret id.
+    pub(super) id: String,
+    /// `finalUserId`.
+    pub(super) user: String,
+    /// The client's network address.
+    pub(super) address: String,
+    /// Set by a successful `joinRoom`.
+    pub(super) seat: OnceLock<Seat>,
+    /// Set by any `joinRoom`.
+    pub(super) join_tried: OnceLock<()>,
+    /// No more requests are worked on once cancelled.
+    pub(super) ended: CancellationToken,
+    queue: mpsc::Sender<Request>,
+    link: Mutex<Link>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    generation: u64,
+    outbox: Option<Outbox>,
+}
+
+impl RpcSession {
+    /// A session on its first socket, and the queue that its worker reads.
+    pub(super) fn new(id: String, user: String, address: String) -> (Arc<Self>, mpsc::Receiver<Request>) {
+        let (queue, requests) = mpsc::channel(QUEUED_REQUESTS);
+        let session = Self {
+            id,
+            user,
+            address,
+            seat: OnceLock::new(),
+            join_tried: OnceLock::new(),
+            ended: CancellationToken::new(),
+            queue,
+            link: Mutex::default(),
+        };
+        (Arc::new(session), requests)
+    }
+
+    /// Puts a socket in place of the one before; gives the number to detach it with.
+    pub(super) fn attach(&self, outbox: Outbox) -> u64 {
+        let mut link = self.link();
+        if let Some(old) = link.outbox.replace(outbox) {
+            old.cut.cancel();
+        }
+        link.generation += 1;
+        link.generation
+    }
+
+    /// A socket has ended; `true` when it was still the session's own.
+    pub(super) fn detach(&self, generation: u64) -> bool {
+        let mut link = self.link();
+        let own = link.generation == generation && link.outbox.is_some();
+        if own {
+            link.outbox = None;
+        }
+        own
+    }
+
+    /// Whether it has a socket now.
+    pub(super) fn attached(&self) -> bool {
+        self.link().outbox.is_some()
+    }
+
+    /// Sends a frame, or drops it while there is no socket.
+    pub(super) fn send(&self, text: String) {
+        if let Some(outbox) = &self.link().outbox {
+            outbox.send(Frame::Text(text));
+        }
+    }
+
+    /// Closes the socket, if there is one.
+    pub(super) fn close(&self, code: u16, reason: &'static str) {
+        if let Some(outbox) = &self.link().outbox {
+            outbox.send(Frame::Close(code, reason));
+        }
+    }
+
+    /// Queues a request behind the earlier ones; gives it back when too many wait.
+    pub(super) fn enqueue(&self, request: Request) -> Result<(), Request> {
+        self.queue.try_send(request).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
