@@ -129,6 +129,7 @@ impl std::fmt::Debug for SrtpKeys {
 }
 
 /// What the shard has to tell the shell, apart from datagrams to send.
+#[allow(clippy::large_enum_variant, reason = "messages to peers carry media inline, see `PeerMessage`")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// For the control plane.

@@ -29,7 +29,7 @@ pub use io::{
     Bytes1500, Claims, Datagram, HandshakeInput, MAX_DATAGRAM, Output, Path, PeerMessage, ShardCommand, ShardSnapshot,
     SrtpKeys,
 };
-pub use registry::{Applied, Registry, RegistryLimits};
+pub use registry::{Applied, MAX_SUBSCRIPTIONS_PER_TRANSPORT, MAX_TRACKS_PER_TRANSPORT, Registry, RegistryLimits};
 pub use shard::{Limits, Shard, ShardConfig};
 pub use stats::DropReason;
 pub use time::{Duration, Instant};

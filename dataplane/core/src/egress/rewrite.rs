@@ -12,8 +12,6 @@ use crate::wire::ext::ExtWriter;
 const FIXED: usize = 12;
 /// Longest header from the template: mid (16), send time, sequence, level, each with one octet of header.
 const TEMPLATE: usize = FIXED + 4 + 17 + 4 + 3 + 2 + 2;
-/// Longest header at all: the two-byte form with the longest descriptor, see [`HeaderTemplate::write`].
-pub(crate) const MAX_HEADER: usize = FIXED + 4 + 18 + 5 + 4 + 3 + 3 + 2 + MAX_DESCRIPTOR + 3;
 /// Longest forwarded dependency descriptor; one with its template structure takes about 100 bytes.
 const MAX_DESCRIPTOR: usize = 200;
 

@@ -20,9 +20,4 @@ impl Selector {
         self.started |= packet.keyframe;
         self.started
     }
-
-    /// Whether it still waits for a keyframe.
-    pub(crate) fn is_waiting(self) -> bool {
-        !self.started
-    }
 }

@@ -7,6 +7,9 @@ use crate::ingress::history::Span;
 use crate::wire::ext;
 use crate::wire::rtp::RtpHeader;
 
+/// The two-byte form with everything in it.
+const MAX_HEADER: usize = FIXED + 4 + 18 + 5 + 4 + 3 + 3 + 2 + MAX_DESCRIPTOR + 3;
+
 fn packet() -> Packet {
     Packet {
         sequence: 7,

@@ -1,0 +1,577 @@
+//! A client: checks its path, then publishes or receives. It knows RTP only through the core's codecs, which
+//! are held against independent crates elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use dataplane_core::srtp::{Inbound, Outbound};
+use dataplane_core::wire::demux::{self, Packet};
+use dataplane_core::wire::ext::{self, ExtWriter};
+use dataplane_core::wire::rtcp::{self, Rtcp, RtcpWriter};
+use dataplane_core::wire::rtp::{RtpHeader, payload_len};
+use dataplane_core::wire::stun::{self, IntegrityKey, Message};
+use dataplane_core::{Duration, Instant, SrtpKeys};
+use dataplane_protocol::{
+    Codec, CodecParameters, Command, CreateTransport, DtlsRole, ExtensionKind, Fingerprint, HeaderExtension, MediaKind,
+    Publish, RemoteParameters, SrtpProfile, Subscribe,
+};
+
+use super::media::{AUDIO_SSRC, Part, VIDEO_RTX_SSRC, VIDEO_SSRC};
+
+const FRAME: Duration = Duration::from_millis(33);
+const AUDIO: Duration = Duration::from_millis(20);
+const CHECK: Duration = Duration::from_millis(50);
+const KEEP_ALIVE: Duration = Duration::from_millis(2_500);
+const NACK: Duration = Duration::from_millis(40);
+const REPORT: Duration = Duration::from_millis(1_000);
+const TICK: Duration = Duration::from_millis(5);
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Sends video and audio.
+    Publisher,
+    /// Receives both from the publisher with this number.
+    Subscriber {
+        /// Number of the publisher.
+        publisher: usize,
+        /// Whether it negotiated RTX.
+        rtx: bool,
+    },
+}
+
+/// What a subscriber has seen.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Parts by frame, each checked byte by byte.
+    pub frames: BTreeMap<u32, BTreeSet<u16>>,
+    /// Packets expected of each frame.
+    pub parts: HashMap<u32, u16>,
+    /// First frame of which anything came.
+    pub first_frame: Option<u32>,
+    /// Whether the very first video packet was the start of a keyframe.
+    pub began_with_keyframe: bool,
+    /// Video packets whose bytes were wrong.
+    pub corrupt: u64,
+    /// Packets that came as RTX.
+    pub repaired: u64,
+    /// Packets that the replay window or the sequence showed to have come twice.
+    pub duplicates: u64,
+    /// Audio packets.
+    pub audio: u64,
+    /// Outgoing sequence numbers seen, unwrapped, video.
+    pub sequences: BTreeSet<u64>,
+    /// Timestamps by frame.
+    pub timestamps: BTreeMap<u32, u32>,
+    /// Sender reports: (ssrc, ntp, rtp).
+    pub reports: Vec<(u32, u64, u32)>,
+    /// SSRCs of which a BYE came.
+    pub byes: Vec<u32>,
+    /// SRTP packets that did not open.
+    pub unopened: u64,
+}
+
+impl Received {
+    /// Frames of which every packet came, from `from` on.
+    pub fn complete(&self, from: u32) -> usize {
+        self.frames.range(from..).filter(|(frame, parts)| self.parts[frame] as usize == parts.len()).count()
+    }
+}
+
+/// What was sent, to be sent again.
+#[derive(Clone, Debug)]
+struct Sent {
+    timestamp: u32,
+    marker: bool,
+    payload: Vec<u8>,
+}
+
+/// One simulated client.
+pub struct Client {
+    /// Worker that its packets reach.
+    pub worker: u32,
+    /// What it has received.
+    pub received: Received,
+    /// Keyframe requests that came to a publisher.
+    pub keyframe_requests: Vec<Instant>,
+    /// Sequence numbers that a publisher was asked for again.
+    pub nacks: u64,
+    /// Transport-wide feedback packets that came to a publisher.
+    pub feedback: u64,
+    /// Receiver report blocks that came to a publisher, with their fraction lost.
+    pub report_blocks: u64,
+    /// Frames that a publisher has sent.
+    pub frames_sent: u32,
+    /// A publisher that is muted sends nothing.
+    pub muted: bool,
+    /// A subscriber that keeps its losses to itself.
+    pub silent: bool,
+    /// A client that has stopped answering and checking.
+    pub dead: bool,
+    /// The publisher's video SSRC, changed by [`Client::restart`].
+    pub video_ssrc: u32,
+    number: usize,
+    kind: ClientKind,
+    address: SocketAddr,
+    profile: SrtpProfile,
+    keys: SrtpKeys,
+    key: IntegrityKey,
+    inbound: Inbound,
+    outbound: Outbound,
+    connected: bool,
+    check_at: Instant,
+    frame_at: Instant,
+    audio_at: Instant,
+    nack_at: Instant,
+    report_at: Instant,
+    transaction: u64,
+    keyframe_due: bool,
+    video_sequence: u64,
+    rtx_sequence: u64,
+    audio_sequence: u64,
+    transport_sequence: u16,
+    start: Instant,
+    sent: BTreeMap<u64, Sent>,
+    highest: Option<u64>,
+    missing: BTreeMap<u64, (Instant, u32)>,
+    out: VecDeque<Vec<u8>>,
+}
+
+impl Client {
+    pub(super) fn new(
+        number: usize,
+        kind: ClientKind,
+        worker: u32,
+        now: Instant,
+        profile: SrtpProfile,
+        seed: u64,
+    ) -> Self {
+        let keys = super::keys(profile, seed);
+        Self {
+            worker,
+            received: Received::default(),
+            keyframe_requests: Vec::new(),
+            nacks: 0,
+            feedback: 0,
+            report_blocks: 0,
+            frames_sent: 0,
+            muted: false,
+            silent: false,
+            dead: false,
+            video_ssrc: VIDEO_SSRC,
+            number,
+            kind,
+            address: SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 5_000)),
+            profile,
+            key: IntegrityKey::new(&password(number)),
+            inbound: Inbound::new(profile, &keys.local_key, &keys.local_salt).expect("keys of the right length"),
+            outbound: Outbound::new(profile, &keys.remote_key, &keys.remote_salt).expect("keys of the right length"),
+            keys,
+            connected: false,
+            check_at: now,
+            frame_at: now,
+            audio_at: now,
+            nack_at: now,
+            report_at: now,
+            transaction: 0,
+            keyframe_due: true,
+            // Close to the end of 16 bits, so that every run rolls over.
+            video_sequence: 0xff00,
+            rtx_sequence: 0x7000,
+            audio_sequence: 0xffc0,
+            transport_sequence: 0xfff0,
+            start: now,
+            sent: BTreeMap::new(),
+            highest: None,
+            missing: BTreeMap::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Where its datagrams come from.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its transport's id.
+    pub fn transport(&self) -> u64 {
+        100 + self.number as u64
+    }
+
+    /// Id of its video track (a publisher's).
+    pub fn video_track(&self) -> u64 {
+        self.transport() * 10
+    }
+
+    /// A NAT gave it another address, which the kernel hashes to another worker.
+    pub fn rebind(&mut self, now: Instant, worker: u32) {
+        self.address.set_port(self.address.port() + 1);
+        self.worker = worker;
+        self.check_at = now;
+    }
+
+    /// A publisher that starts over with another SSRC and other numbers, as after a reload.
+    pub fn restart(&mut self, now: Instant) {
+        self.video_ssrc ^= 0x0f0f_0000;
+        self.video_sequence = 0x0123;
+        self.start = now;
+        self.keyframe_due = true;
+        self.sent.clear();
+    }
+
+    /// A copy of the last media datagram it would send, sealed: for replays.
+    pub fn seal_video(&mut self, part: Part) -> Vec<u8> {
+        self.seal(self.video_ssrc, 96, self.video_sequence, (1, true), &part.payload())
+    }
+
+    pub(super) fn server_keys(&self) -> SrtpKeys {
+        self.keys.clone()
+    }
+
+    pub(super) fn commands(&self) -> Vec<Command> {
+        let create = Command::CreateTransport(CreateTransport {
+            transport: self.transport(),
+            ice_ufrag: ufrag(self.number),
+            ice_pwd: password(self.number),
+            remote: Some(RemoteParameters {
+                ice_ufrag: "client".to_owned(),
+                ice_pwd: "clientPassword0123456789".to_owned(),
+                fingerprints: vec![Fingerprint { hash: "sha-256".to_owned(), digest: vec![1; 32] }],
+                dtls_role: DtlsRole::Server as i32,
+            }),
+            label: format!("client {}", self.number),
+        });
+        let mut commands = vec![create];
+        match self.kind {
+            ClientKind::Publisher => {
+                commands.push(Command::Publish(self.publish(true)));
+                commands.push(Command::Publish(self.publish(false)));
+            }
+            ClientKind::Subscriber { publisher, rtx } => {
+                commands.push(Command::Subscribe(self.subscribe(publisher, true, rtx)));
+                commands.push(Command::Subscribe(self.subscribe(publisher, false, rtx)));
+            }
+        }
+        commands
+    }
+
+    fn publish(&self, video: bool) -> Publish {
+        Publish {
+            track: self.video_track() + u64::from(!video),
+            transport: self.transport(),
+            kind: if video { MediaKind::Video } else { MediaKind::Audio } as i32,
+            mid: if video { "v" } else { "a" }.to_owned(),
+            codec: Some(codec(video, 96, Some(97))),
+            ssrc: Some(if video { VIDEO_SSRC } else { AUDIO_SSRC }),
+            rtx_ssrc: video.then_some(VIDEO_RTX_SSRC),
+            extensions: vec![extension(ExtensionKind::Mid, 1), extension(ExtensionKind::TransportCc, 3)],
+            label: "track".to_owned(),
+        }
+    }
+
+    fn subscribe(&self, publisher: usize, video: bool, rtx: bool) -> Subscribe {
+        Subscribe {
+            subscription: self.video_track() + u64::from(!video),
+            transport: self.transport(),
+            track: (100 + publisher as u64) * 10 + u64::from(!video),
+            mid: if video { "1" } else { "0" }.to_owned(),
+            codec: Some(codec(video, 120, rtx.then_some(121))),
+            ssrc: 0xaaaa_0000 + u32::from(video),
+            rtx_ssrc: (rtx && video).then_some(0xaaaa_0002),
+            extensions: vec![extension(ExtensionKind::Mid, 9), extension(ExtensionKind::AbsSendTime, 2)],
+            cname: "cname".to_owned(),
+            label: "subscription".to_owned(),
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Instant {
+        if self.dead {
+            return Instant::FAR_FUTURE;
+        }
+        let mut next = self.check_at;
+        if self.connected {
+            next = next.min(self.report_at);
+            if self.kind == ClientKind::Publisher {
+                next = next.min(self.frame_at).min(self.audio_at);
+            } else {
+                next = next.min(self.nack_at);
+            }
+        }
+        next
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.out.pop_front()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.check_at <= now {
+            self.check(now);
+        }
+        if !self.connected {
+            return;
+        }
+        if self.kind == ClientKind::Publisher {
+            while self.frame_at <= now {
+                self.frame_at += FRAME;
+                self.send_frame(now);
+            }
+            while self.audio_at <= now {
+                self.audio_at += AUDIO;
+                self.send_audio(now);
+            }
+        } else if self.nack_at <= now {
+            self.nack_at = now + TICK;
+            self.send_nacks(now);
+        }
+        if self.report_at <= now {
+            self.report_at = now + REPORT;
+            self.report(now);
+        }
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        if self.dead {
+            return;
+        }
+        let mut bytes = bytes.to_vec();
+        match demux::classify(&bytes) {
+            Packet::Stun => {
+                let message = Message::parse(&bytes).expect("well-formed STUN");
+                assert!(message.verify_fingerprint() && message.verify_integrity(&self.key));
+                if !self.connected {
+                    self.connected = true;
+                    (self.frame_at, self.audio_at, self.nack_at, self.report_at) = (now, now, now, now);
+                    self.start = now;
+                }
+            }
+            Packet::Rtp => self.on_rtp(now, &mut bytes),
+            Packet::Rtcp => match self.inbound.unprotect_rtcp(&mut bytes) {
+                Ok(len) => self.on_rtcp(now, &bytes[..len]),
+                Err(_) => self.received.unopened += 1,
+            },
+            Packet::Dtls | Packet::Unknown => panic!("unexpected datagram"),
+        }
+    }
+
+    fn check(&mut self, now: Instant) {
+        self.check_at = now + if self.connected { KEEP_ALIVE } else { CHECK };
+        self.transaction += 1;
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&self.transaction.to_be_bytes());
+        let mut out = [0; 256];
+        let user = format!("{}:client", ufrag(self.number));
+        let role = stun::Role::Controlling(7);
+        let len = stun::write_binding_request(&mut out, id, &user, 0x7eff_ffff, role, true, &self.key);
+        self.out.push_back(out[..len.expect("room")].to_vec());
+    }
+
+    fn send_frame(&mut self, now: Instant) {
+        if self.muted {
+            return;
+        }
+        let keyframe = std::mem::take(&mut self.keyframe_due);
+        let parts = if keyframe { 8 } else { 3 };
+        let frame = self.frames_sent;
+        self.frames_sent += 1;
+        let timestamp = self.rtp_time(now, 90_000);
+        for part in 0..parts {
+            let payload = Part { frame, part, parts, keyframe }.payload();
+            let sent = Sent { timestamp, marker: part + 1 == parts, payload };
+            let packet =
+                self.seal(self.video_ssrc, 96, self.video_sequence, (sent.timestamp, sent.marker), &sent.payload);
+            self.out.push_back(packet);
+            self.sent.insert(self.video_sequence, sent);
+            self.video_sequence += 1;
+        }
+        while self.sent.len() > 1_000 {
+            self.sent.pop_first();
+        }
+    }
+
+    fn send_audio(&mut self, now: Instant) {
+        let timestamp = self.rtp_time(now, 48_000);
+        let packet = self.seal(AUDIO_SSRC, 96, self.audio_sequence, (timestamp, false), &[0x55; 80]);
+        self.audio_sequence += 1;
+        self.out.push_back(packet);
+    }
+
+    fn rtp_time(&self, now: Instant, rate: u64) -> u32 {
+        (now.since(self.start).as_micros() * rate / 1_000_000) as u32
+    }
+
+    fn seal(&mut self, ssrc: u32, pt: u8, index: u64, (timestamp, marker): (u32, bool), payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; 1_500];
+        out[0] = 0x90;
+        out[1] = pt | u8::from(marker) << 7;
+        out[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+        out[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        out[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        let mut writer = ExtWriter::one_byte(&mut out[12..]);
+        writer.push(1, if ssrc == AUDIO_SSRC { b"a" } else { b"v" }).expect("room");
+        writer.push(3, &self.transport_sequence.to_be_bytes()).expect("room");
+        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        let header = 12 + writer.finish();
+        out[header..header + payload.len()].copy_from_slice(payload);
+        let len = self.outbound.protect_rtp(&mut out, header + payload.len(), header, index).expect("room");
+        out.truncate(len);
+        out
+    }
+
+    fn on_rtp(&mut self, now: Instant, bytes: &mut [u8]) {
+        let header = RtpHeader::parse(bytes).expect("well-formed RTP");
+        let Ok(opened) = self.inbound.unprotect_rtp(bytes, header.header_len, header.ssrc, header.sequence) else {
+            self.received.unopened += 1;
+            return;
+        };
+        let bytes = &bytes[..opened.len];
+        let payload = &bytes[header.header_len..][..payload_len(bytes, &header).expect("padding")];
+        let mid = ext::element(bytes, &header, 9).expect("mid").to_vec();
+        match (header.payload_type, &*mid) {
+            (120, b"0") => self.received.audio += 1,
+            (120, b"1") => self.on_video(now, opened.index, header.timestamp, payload),
+            (121, b"1") => {
+                self.received.repaired += 1;
+                let original = u16::from_be_bytes([payload[0], payload[1]]);
+                let highest = self.highest.expect("media before its repair");
+                let index = highest.wrapping_add_signed(i64::from(original.wrapping_sub(highest as u16) as i16));
+                self.on_video(now, index, header.timestamp, &payload[2..]);
+            }
+            other => panic!("unexpected packet {other:?}"),
+        }
+    }
+
+    fn on_video(&mut self, now: Instant, index: u64, timestamp: u32, payload: &[u8]) {
+        let Some(part) = Part::read(payload) else {
+            self.received.corrupt += 1;
+            return;
+        };
+        if self.received.first_frame.is_none() {
+            self.received.first_frame = Some(part.frame);
+            self.received.began_with_keyframe = part.keyframe;
+        }
+        if !self.received.sequences.insert(index) {
+            self.received.duplicates += 1;
+        }
+        self.received.timestamps.insert(part.frame, timestamp);
+        self.received.parts.insert(part.frame, part.parts);
+        self.received.frames.entry(part.frame).or_default().insert(part.part);
+        self.missing.remove(&index);
+        if let Some(highest) = self.highest {
+            for lost in highest + 1..index {
+                self.missing.insert(lost, (now + TICK + TICK + TICK, 0));
+            }
+        }
+        self.highest = Some(self.highest.map_or(index, |highest| highest.max(index)));
+    }
+
+    fn send_nacks(&mut self, now: Instant) {
+        if self.silent {
+            return;
+        }
+        let mut lost = Vec::new();
+        for (index, (due, tries)) in &mut self.missing {
+            if *due <= now && lost.len() < 200 {
+                lost.push(*index as u16);
+                *tries += 1;
+                *due = now + NACK + NACK;
+            }
+        }
+        self.missing.retain(|_, (_, tries)| *tries < 12);
+        if !lost.is_empty() {
+            self.send_rtcp(|writer| assert!(writer.nack(1, 0xaaaa_0001, &lost)));
+        }
+    }
+
+    /// Asks for a keyframe as a decoder that lost its way does.
+    pub fn send_pli(&mut self) {
+        self.send_rtcp(|writer| assert!(writer.pli(1, 0xaaaa_0001)));
+    }
+
+    fn report(&mut self, now: Instant) {
+        if self.kind != ClientKind::Publisher {
+            return;
+        }
+        // Its wall clock is 5 s behind the server's.
+        let unix = super::EPOCH + now.as_micros() - 5_000_000;
+        let ntp = (unix / 1_000_000 + 2_208_988_800) << 32 | ((unix % 1_000_000) << 32) / 1_000_000;
+        let (video, audio) = (self.rtp_time(now, 90_000), self.rtp_time(now, 48_000));
+        let ssrc = self.video_ssrc;
+        self.send_rtcp(|writer| {
+            assert!(writer.sender_report(ssrc, ntp, video, 0, 0, &[]));
+            assert!(writer.sender_report(AUDIO_SSRC, ntp, audio, 0, 0, &[]));
+        });
+    }
+
+    fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
+        let mut out = vec![0; 1_500];
+        let mut writer = RtcpWriter::new(&mut out[..1_200]);
+        assert!(writer.receiver_report(1, &[]));
+        write(&mut writer);
+        let len = writer.len();
+        let len = self.outbound.protect_rtcp(&mut out, len).expect("room");
+        out.truncate(len);
+        self.out.push_back(out);
+    }
+
+    fn on_rtcp(&mut self, now: Instant, bytes: &[u8]) {
+        for packet in rtcp::packets(bytes) {
+            match packet.expect("well-formed RTCP") {
+                Rtcp::Pli { media, .. } if media == self.video_ssrc => {
+                    self.keyframe_requests.push(now);
+                    self.keyframe_due = true;
+                }
+                Rtcp::Nack { media, lost, .. } if media == self.video_ssrc => {
+                    lost.for_each(|sequence| self.resend(sequence));
+                }
+                Rtcp::TransportCc { .. } => self.feedback += 1,
+                Rtcp::ReceiverReport { blocks, .. } => self.report_blocks += blocks.count() as u64,
+                Rtcp::SenderReport { ssrc, ntp, rtp, .. } => self.received.reports.push((ssrc, ntp, rtp)),
+                Rtcp::Bye { ssrcs } => self.received.byes.extend(ssrcs),
+                _ => {}
+            }
+        }
+    }
+
+    fn resend(&mut self, sequence: u16) {
+        self.nacks += 1;
+        let found = self.sent.iter().rev().find(|(index, _)| **index as u16 == sequence);
+        let Some(sent) = found.map(|(_, sent)| sent.clone()) else { return };
+        let mut payload = sequence.to_be_bytes().to_vec();
+        payload.extend(&sent.payload);
+        let ssrc = VIDEO_RTX_SSRC;
+        let packet = self.seal(ssrc, 97, self.rtx_sequence, (sent.timestamp, sent.marker), &payload);
+        self.rtx_sequence += 1;
+        self.out.push_back(packet);
+    }
+
+    /// The SRTP profile it uses.
+    pub fn profile(&self) -> SrtpProfile {
+        self.profile
+    }
+}
+
+fn ufrag(number: usize) -> String {
+    format!("srv{number}")
+}
+
+fn password(number: usize) -> String {
+    format!("serverPassword0123456789x{number}")
+}
+
+fn codec(video: bool, payload_type: u32, rtx: Option<u32>) -> CodecParameters {
+    CodecParameters {
+        codec: if video { Codec::Vp8 } else { Codec::Opus } as i32,
+        payload_type,
+        clock_rate: if video { 90_000 } else { 48_000 },
+        rtx_payload_type: rtx.filter(|_| video),
+        nack: video,
+        pli: video,
+        transport_cc: true,
+        ..Default::default()
+    }
+}
+
+fn extension(kind: ExtensionKind, id: u32) -> HeaderExtension {
+    HeaderExtension { kind: kind as i32, id }
+}
