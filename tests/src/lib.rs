@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What tests across crates share.
+
+#![forbid(unsafe_code)]
+
+pub mod sim;
