@@ -1,0 +1,215 @@
+//! Every key: its name in the environment and in `.env`, its flag, its default, and what it means.
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Name in the environment and in `.env`.
+    pub env: &'static str,
+    /// Long flag, without the dashes: the name in lower case, without Millrace's own prefix.
+    pub flag: &'static str,
+    /// Value when it is not given; empty: none.
+    pub default: &'static str,
+    /// For `--help`.
+    pub help: &'static str,
+}
+
+const fn key(env: &'static str, flag: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { env, flag, default, help }
+}
+
+/// The keys that have an effect, in the order of `--help`.
+pub const KEYS: &[Key] = &[
+    key(
+        "DOMAIN_OR_PUBLIC_IP",
+        "domain-or-public-ip",
+        "localhost",
+        "Host name or IP address that clients reach, without scheme or port",
+    ),
+    key(
+        "OPENVIDU_SECRET",
+        "openvidu-secret",
+        "",
+        "Password of the REST user OPENVIDUAPP; letters, digits, - and _. Mandatory",
+    ),
+    key("HTTPS_PORT", "https-port", "443", "Port that clients reach, as it stands in tokens and URLs"),
+    key(
+        "SERVER_PORT",
+        "server-port",
+        "",
+        "Port to listen on, when a proxy or NAT makes it another one [default: HTTPS_PORT]",
+    ),
+    key("MILLRACE_BIND_ADDRESS", "bind-address", "::", "Address to listen on; `::` is every address, IPv6 and IPv4"),
+    key("MILLRACE_TLS", "tls", "true", "Listen with TLS; false behind a proxy that ends TLS"),
+    key(
+        "FORCE_PLAIN_HTTP",
+        "force-plain-http",
+        "false",
+        "Neither TLS nor https:// in URLs: for tests, since browsers then refuse cameras",
+    ),
+    key(
+        "CERTIFICATE_TYPE",
+        "certificate-type",
+        "selfsigned",
+        "selfsigned, or owncert (PEM files below); for letsencrypt use a proxy",
+    ),
+    key(
+        "MILLRACE_CERTIFICATE_FILE",
+        "certificate-file",
+        "owncert/certificate.cert",
+        "Certificate chain in PEM, for owncert",
+    ),
+    key(
+        "MILLRACE_CERTIFICATE_KEY_FILE",
+        "certificate-key-file",
+        "owncert/certificate.key",
+        "Its private key in PEM, for owncert",
+    ),
+    key("MILLRACE_CONTROL_SOCKET", "control-socket", "/run/millrace/dataplane.sock", "Unix socket of the data plane"),
+    key(
+        "MILLRACE_DATA_DIR",
+        "data-dir",
+        "/var/lib/millrace",
+        "Folder for what must survive a restart, such as the self-signed certificate",
+    ),
+    key(
+        "MILLRACE_MEDIA_SERVER",
+        "media-server",
+        "mediasoup",
+        "Announced to clients: mediasoup (the server offers to subscribers), kurento (they do)",
+    ),
+    key("MILLRACE_DEMO", "demo", "", "Serve the demo call's tokens to anybody [default: as MILLRACE_DEV]"),
+    key("MILLRACE_DEV", "dev", "false", "For trying out: the secret defaults to MY_SECRET"),
+    key(
+        "MILLRACE_LOG_FORMAT",
+        "log-format",
+        "auto",
+        "How to log: human, json, or auto (human on a terminal, JSON elsewhere)",
+    ),
+    key("MILLRACE_LOG", "log", "info", "What to log: a level, or directives such as info,millrace_controlplane=debug"),
+    key(
+        "OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH",
+        "openvidu-streams-video-max-recv-bandwidth",
+        "1000",
+        "Most video from a client, in kbit/s; 0: no limit",
+    ),
+    key(
+        "OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH",
+        "openvidu-streams-video-min-recv-bandwidth",
+        "300",
+        "Least video from a client, in kbit/s; only repeated by GET /config",
+    ),
+    key(
+        "OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH",
+        "openvidu-streams-video-max-send-bandwidth",
+        "1000",
+        "Most video to a client, in kbit/s; only repeated by GET /config",
+    ),
+    key(
+        "OPENVIDU_STREAMS_VIDEO_MIN_SEND_BANDWIDTH",
+        "openvidu-streams-video-min-send-bandwidth",
+        "300",
+        "Least video to a client, in kbit/s; only repeated by GET /config",
+    ),
+    key(
+        "OPENVIDU_STREAMS_FORCED_VIDEO_CODEC",
+        "openvidu-streams-forced-video-codec",
+        "MEDIA_SERVER_PREFERRED",
+        "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264 or AV1, for sessions that do not say",
+    ),
+    key(
+        "OPENVIDU_STREAMS_ALLOW_TRANSCODING",
+        "openvidu-streams-allow-transcoding",
+        "false",
+        "Only repeated: Millrace never transcodes",
+    ),
+    key(
+        "OPENVIDU_SESSIONS_GARBAGE_INTERVAL",
+        "openvidu-sessions-garbage-interval",
+        "900",
+        "Seconds between looks for unused sessions; 0: never",
+    ),
+    key(
+        "OPENVIDU_SESSIONS_GARBAGE_THRESHOLD",
+        "openvidu-sessions-garbage-threshold",
+        "3600",
+        "Age in seconds from which an unused session is closed",
+    ),
+    key(
+        "OPENVIDU_WEBRTC_ICE_SERVERS",
+        "openvidu-webrtc-ice-servers",
+        "[]",
+        "STUN and TURN servers for clients: [\"url=turn:host:port,username=…,credential=…\"] or …,staticAuthSecret=…",
+    ),
+    key(
+        "COTURN_IP",
+        "coturn-ip",
+        "",
+        "Host of the TURN server that clients are told of [default: DOMAIN_OR_PUBLIC_IP]",
+    ),
+    key("COTURN_PORT", "coturn-port", "3478", "Its port"),
+    key(
+        "COTURN_SHARED_SECRET_KEY",
+        "coturn-shared-secret-key",
+        "",
+        "Secret that its credentials are derived from [default: OPENVIDU_SECRET]",
+    ),
+    key("SUPPORT_DEPRECATED_API", "support-deprecated-api", "true", "Serve the paths of OpenVidu before 2.16 too"),
+    key("OPENVIDU_DEV", "openvidu-dev", "false", "Test conveniences of OpenVidu 2.32, such as custom connection ids"),
+];
+
+/// OpenVidu's keys that are known and have no effect here, with the value that means "off". Another value is worth a
+/// warning; an empty one here means that no value is.
+pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("OPENVIDU_CDR", "false"),
+    ("OPENVIDU_CDR_PATH", ""),
+    ("OPENVIDU_WEBHOOK", "false"),
+    ("OPENVIDU_WEBHOOK_ENDPOINT", ""),
+    ("OPENVIDU_WEBHOOK_HEADERS", ""),
+    ("OPENVIDU_WEBHOOK_EVENTS", ""),
+    ("OPENVIDU_RECORDING", "false"),
+    ("OPENVIDU_RECORDING_PATH", ""),
+    ("OPENVIDU_RECORDING_PUBLIC_ACCESS", ""),
+    ("OPENVIDU_RECORDING_NOTIFICATION", ""),
+    ("OPENVIDU_RECORDING_CUSTOM_LAYOUT", ""),
+    ("OPENVIDU_RECORDING_AUTOSTOP_TIMEOUT", ""),
+    ("OPENVIDU_RECORDING_COMPOSED_URL", ""),
+    ("OPENVIDU_RECORDING_COMPOSED_BASICAUTH", ""),
+    ("OPENVIDU_RECORDING_VERSION", ""),
+    ("OPENVIDU_RECORDING_IMAGE", ""),
+    ("OPENVIDU_RECORDING_DEBUG", ""),
+    ("OPENVIDU_RECORDING_ENABLE_GPU", ""),
+    ("OPENVIDU_RECORDING_ZIP_FILES", ""),
+    ("OPENVIDU_WEBRTC_SIMULCAST", "false"),
+    ("OPENVIDU_EDITION", "ce"),
+    ("OPENVIDU_BROWSER_LOGS", ""),
+    ("OPENVIDU_ENTERPRISE_MEDIA_SERVER", ""),
+    ("KMS_URIS", ""),
+    ("KMS_IMAGE", ""),
+    ("KMS_MIN_PORT", ""),
+    ("KMS_MAX_PORT", ""),
+    ("MEDIA_NODES_PUBLIC_IPS", ""),
+    ("COTURN_INTERNAL_RELAY", ""),
+    ("COTURN_MIN_PORT", ""),
+    ("COTURN_MAX_PORT", ""),
+    ("COTURN_REDIS_IP", ""),
+    ("COTURN_REDIS_DBNAME", ""),
+    ("COTURN_REDIS_PASSWORD", ""),
+    ("COTURN_REDIS_CONNECT_TIMEOUT", ""),
+    ("HTTPS_PROTOCOLS", ""),
+    ("HTTPS_CIPHERS", ""),
+    ("HTTPS_HSTS", ""),
+];
+
+/// What OpenVidu's own names begin with. An unknown one is a likely misspelling.
+pub(super) const PREFIXES: &[&str] = &["OPENVIDU_", "COTURN_", "KMS_", "MEDIA_NODES_", "HTTPS_"];
+
+/// Families of names that belong to parts of OpenVidu which Millrace has not: recognised, silently.
+pub(super) const FOREIGN_PREFIXES: &[&str] = &["OPENVIDU_PRO_", "OPENVIDU_ENTERPRISE_HA_", "KMS_DOCKER_ENV_"];
+
+/// The former name of `DOMAIN_OR_PUBLIC_IP`.
+pub(super) const OLD_DOMAIN: &str = "OPENVIDU_DOMAIN_OR_PUBLIC_IP";
+
+/// Keys whose values are never shown.
+pub(super) fn is_secret(env: &str) -> bool {
+    ["SECRET", "PASSWORD", "ICE_SERVERS", "LICENSE", "HEADERS"].iter().any(|part| env.contains(part))
+}
