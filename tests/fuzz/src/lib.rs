@@ -1,0 +1,22 @@
+//! What the fuzz targets run: plain functions of bytes that panic when an invariant does not hold.
+//!
+//! Each function has a thin target in `fuzz_targets/`, a folder of inputs in `corpus/` with the same name, and a line
+//! in [`TARGETS`], by which `make test` replays the inputs. A new target is those four things; its seeds are
+//! written by `cargo run --example seeds`.
+
+mod control_frames;
+mod rtcp;
+mod rtp;
+mod stun;
+
+pub use control_frames::control_frames;
+pub use rtcp::rtcp;
+pub use rtp::rtp;
+pub use stun::stun;
+
+/// A function that panics on bytes that break an invariant.
+pub type Target = fn(&[u8]);
+
+/// All targets by the name of their corpus.
+pub const TARGETS: &[(&str, Target)] =
+    &[("stun", stun), ("rtp", rtp), ("rtcp", rtcp), ("control_frames", control_frames)];
