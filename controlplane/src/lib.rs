@@ -6,8 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod config;
+pub mod config;
 pub mod dataplane;
 pub mod error;
+pub mod metrics;
 pub mod openvidu;
 mod page;
 pub mod sdp;
+pub mod tls;
