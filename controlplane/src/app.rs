@@ -16,22 +16,62 @@ use axum::{Json, Router};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use crate::config::Config;
 use crate::dataplane::Client;
 use crate::error::Error;
+use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::openvidu::{Hub, Settings, compat, rest, ws};
-use crate::page;
+use crate::{page, tls};
 
 /// How long connections may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves with this configuration until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`Error`] when it cannot start, or serving fails.
+pub async fn run(config: &Config) -> Result<(), Error> {
+    // A second provider would be another program's; ours is the one that the crate is built with.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    let tls = if config.tls { Some(RustlsConfig::from_config(tls::server_config(config)?)) } else { None };
+    let listener = listen(config)?;
+    let dataplane = Client::spawn(config.control_socket.clone());
+    let app = App::new(Settings::from_config(config), config.demo, dataplane)?;
+    let running = app.serve(listener, tls)?;
+    tracing::info!(address = %running.address, url = Settings::from_config(config).public_url(), "serving");
+    let [interrupt, terminate] = &mut signals;
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    running.until(stop).await
+}
+
+fn listen(config: &Config) -> Result<TcpListener, Error> {
+    let mut failed = None;
+    for address in config.listen_addresses() {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(source) => failed = failed.or(Some(Error::Listen { address, source })),
+        }
+    }
+    Err(failed.unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::AddrNotAvailable).into()))
+}
 
 /// One control plane.
 #[derive(Clone)]
 pub struct App {
     hub: Arc<Hub>,
     dataplane: Client,
+    metrics: Metrics,
     demo: bool,
 }
 
@@ -46,14 +86,21 @@ pub struct Running {
 
 impl App {
     /// Puts the parts together. Call inside a tokio runtime.
-    pub fn new(settings: Settings, demo: bool, dataplane: Client) -> Self {
-        Self { hub: Hub::start(settings, dataplane.clone()), dataplane, demo }
+    ///
+    /// # Errors
+    /// [`Error::Metrics`] when two metrics have one name.
+    pub fn new(settings: Settings, demo: bool, dataplane: Client) -> Result<Self, Error> {
+        let metrics = Metrics::new(&dataplane)?;
+        Ok(Self { hub: Hub::start(settings, dataplane.clone(), metrics.clone()), dataplane, metrics, demo })
     }
 
     /// Everything that is served.
     pub fn router(&self) -> Router {
-        let sockets =
-            Router::new().route("/openvidu", get(signalling)).route("/healthz", get(health)).with_state(self.clone());
+        let sockets = Router::new()
+            .route("/openvidu", get(signalling))
+            .route("/healthz", get(health))
+            .route("/metrics", get(metrics))
+            .with_state(self.clone());
         let inner = sockets
             .merge(rest::routes(self.hub.clone()))
             .merge(page::routes(self.hub.clone(), self.demo))
@@ -121,6 +168,11 @@ async fn health(State(app): State<App>) -> Response {
     let connected = app.dataplane.hello().borrow().is_some();
     let status = if connected { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ok": connected, "dataPlaneConnected": connected}))).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    app.hub.measure();
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.metrics.render()).into_response()
 }
 
 /// `GET /openvidu`: the signalling socket. The HTTP session cookie gives `finalUserId` its value.

@@ -13,7 +13,10 @@ pub enum Error {
     },
     /// No certificate.
     #[error("TLS: {0}")]
-    Tls(String),
+    Tls(#[from] crate::tls::TlsError),
+    /// Two metrics of one name.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The server ended by itself.
     #[error("serving failed: {0}")]
     Serve(#[from] std::io::Error),

@@ -7,7 +7,6 @@
 
 pub mod app;
 pub mod config;
-pub mod config;
 pub mod dataplane;
 pub mod error;
 pub mod metrics;

@@ -15,15 +15,16 @@ use super::room::{Respond, RoomHandle, Step};
 use super::session::{RpcSession, Seat};
 use super::settings::Settings;
 use crate::dataplane::Client;
+use crate::metrics::Metrics;
 
 /// How many removals wait for each other at most when everything is shut down.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The adapter's state.
-#[derive(Debug)]
 pub struct Hub {
     pub(super) settings: Settings,
     pub(super) media: Media,
+    pub(super) metrics: Metrics,
     clock: Clock,
     rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
     sessions: Mutex<HashMap<String, Arc<RpcSession>>>,
@@ -38,11 +39,12 @@ struct Clock {
 
 impl Hub {
     /// An empty hub. Call inside a tokio runtime: it watches the data plane and collects unused sessions.
-    pub fn start(settings: Settings, dataplane: Client) -> Arc<Self> {
+    pub fn start(settings: Settings, dataplane: Client, metrics: Metrics) -> Arc<Self> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let hub = Arc::new(Self {
             settings,
             media: Media::new(dataplane),
+            metrics,
             clock: Clock { started_unix_ms: since_epoch.as_millis() as u64, started: Instant::now() },
             rooms: Mutex::default(),
             sessions: Mutex::default(),
@@ -68,6 +70,20 @@ impl Hub {
         for peer in peers {
             peer.close(1001, "server stops");
         }
+    }
+
+    /// Sets the gauges to what is there now.
+    pub(crate) fn measure(&self) {
+        let rooms = self.all_rooms();
+        let (mut connections, mut streams) = (0, 0);
+        for room in &rooms {
+            let inner = room.lock();
+            connections += inner.room.participants().len() as i64;
+            streams += inner.room.participants().iter().filter(|p| p.stream.is_some()).count() as i64;
+        }
+        self.metrics.sessions.set(rooms.len() as i64);
+        self.metrics.connections.set(connections);
+        self.metrics.streams.set(streams);
     }
 
     /// Milliseconds since 1970.

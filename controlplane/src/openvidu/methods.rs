@@ -16,6 +16,25 @@ use super::session::{RpcSession, Seat};
 
 mod streams;
 
+/// Methods that are counted by name; clients can send any other.
+const METHODS: &[&str] = &[
+    "joinRoom",
+    "leaveRoom",
+    "publishVideo",
+    "unpublishVideo",
+    "prepareReceiveVideoFrom",
+    "receiveVideoFrom",
+    "unsubscribeFromVideo",
+    "reconnectStream",
+    "sendMessage",
+    "streamPropertyChanged",
+    "forceDisconnect",
+    "forceUnpublish",
+    "onIceCandidate",
+    "echo",
+    "videoData",
+];
+
 /// One request under way.
 struct Call<'a> {
     hub: &'a Arc<Hub>,
@@ -33,10 +52,16 @@ struct Seated<'a> {
 /// Works on one request and sees to it that it gets exactly one answer.
 pub(super) async fn handle(hub: &Arc<Hub>, session: &Arc<RpcSession>, request: Request) {
     let call = Call { hub, session, request: &request };
-    if let Err(failure) = call.dispatch().await {
-        tracing::debug!(method = request.method, code = failure.code, "request refused");
-        session.send(rpc::failure(&request.id, &failure, &session.id));
-    }
+    let result = match call.dispatch().await {
+        Ok(()) => "ok".to_owned(),
+        Err(failure) => {
+            tracing::debug!(method = request.method, code = failure.code, "request refused");
+            session.send(rpc::failure(&request.id, &failure, &session.id));
+            failure.code.to_string()
+        }
+    };
+    let known = METHODS.iter().find(|known| **known == request.method).copied();
+    hub.metrics.signalling_request(known.unwrap_or("other"), &result);
 }
 
 impl Call<'_> {

@@ -1,7 +1,9 @@
 //! What the adapter needs of the configuration, in its own words.
 
+use crate::config::{Config, IceServer};
+
 /// Settings of the adapter.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Password of the REST user.
     pub secret: String,
@@ -35,11 +37,41 @@ pub struct Settings {
     pub coturn_port: u16,
     /// Secret that TURN credentials are derived from.
     pub turn_secret: String,
+    /// Servers given to clients whose connection names none.
+    pub ice_servers: Vec<IceServer>,
     /// Old paths (`/api/…`) work too.
     pub deprecated_api: bool,
+    /// Test conveniences, such as connection ids chosen by the application.
+    pub dev: bool,
 }
 
 impl Settings {
+    /// From the process's configuration.
+    pub fn from_config(config: &Config) -> Self {
+        let streams = &config.streams;
+        Self {
+            secret: config.secret.clone(),
+            domain: config.domain_or_public_ip.clone(),
+            https_port: config.https_port,
+            plain_http: config.force_plain_http,
+            media_server: config.media_server.name().to_owned(),
+            forced_video_codec: streams.forced_video_codec.name().to_owned(),
+            allow_transcoding: streams.allow_transcoding,
+            max_receive_kbps: streams.max_receive_kbps,
+            min_receive_kbps: streams.min_receive_kbps,
+            max_send_kbps: streams.max_send_kbps,
+            min_send_kbps: streams.min_send_kbps,
+            garbage_interval_s: u64::from(config.garbage_interval_s),
+            garbage_threshold_s: u64::from(config.garbage_threshold_s),
+            coturn_ip: config.coturn_host.clone(),
+            coturn_port: config.coturn_port,
+            turn_secret: config.coturn_secret.clone(),
+            ice_servers: config.ice_servers.clone(),
+            deprecated_api: config.support_deprecated_api,
+            dev: config.openvidu_dev,
+        }
+    }
+
     /// The public URL, without a trailing slash.
     pub fn public_url(&self) -> String {
         format!("{}://{}", if self.plain_http { "http" } else { "https" }, self.authority())

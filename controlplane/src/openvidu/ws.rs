@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use controlplane_room::Input;
+use prometheus::IntGauge;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -48,6 +49,7 @@ pub async fn serve(hub: Arc<Hub>, visitor: Visitor, mut socket: WebSocket) {
         interval: None,
         deadline: Instant::now() + DEFAULT_INTERVAL * MISSED_PINGS,
     };
+    let _open = OpenSocket::count(hub.metrics.sockets.clone());
     loop {
         tokio::select! {
             received = socket.recv() => match received {
@@ -86,6 +88,22 @@ async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
     let frame = CloseFrame { code, reason: reason.into() };
     // A client that is gone cannot be told so.
     let _ = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+}
+
+/// Counts a socket for as long as it is served.
+struct OpenSocket(IntGauge);
+
+impl OpenSocket {
+    fn count(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// One socket's state.

@@ -178,7 +178,9 @@ pub fn settings() -> Settings {
         coturn_ip: "198.51.100.4".into(),
         coturn_port: 3478,
         turn_secret: "turn-secret".into(),
+        ice_servers: Vec::new(),
         deprecated_api: true,
+        dev: false,
     }
 }
 
@@ -199,7 +201,7 @@ impl Server {
         let dataplane = FakeDataPlane::start(path.clone(), 1);
         let client = Client::spawn(path);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = App::new(settings, true, client.clone());
+        let app = App::new(settings, true, client.clone()).unwrap();
         let running = app.serve(listener, None).unwrap();
         tokio::time::timeout(SOON, client.connected()).await.unwrap().unwrap();
         Self { address: running.address, dataplane, http: reqwest::Client::new(), running, client }

@@ -9,6 +9,7 @@ use controlplane_room::{
 use serde_json::{Map, Value};
 
 use super::Seated;
+use crate::config::{ForcedVideoCodec, MediaServer};
 use crate::openvidu::compat::{self, code};
 use crate::openvidu::room::Inner;
 use crate::openvidu::rpc::Failure;
@@ -236,14 +237,9 @@ impl Seated<'_> {
     }
 
     fn forced_codec(&self) -> Option<VideoCodec> {
-        match self.room.properties.forced_video_codec.as_str() {
-            "VP8" => Some(VideoCodec::Vp8),
-            "VP9" => Some(VideoCodec::Vp9),
-            "H264" => Some(VideoCodec::H264),
-            // OpenVidu prefers VP8 with Kurento and nothing with mediasoup.
-            "MEDIA_SERVER_PREFERRED" if self.call.hub.settings.media_server == "kurento" => Some(VideoCodec::Vp8),
-            _ => None,
-        }
+        let codec = ForcedVideoCodec::from_name(&self.room.properties.forced_video_codec).unwrap_or_default();
+        let kurento = self.call.hub.settings.media_server == MediaServer::Kurento.name();
+        codec.resolve(if kurento { MediaServer::Kurento } else { MediaServer::Mediasoup })
     }
 
     fn sdp_failure(&self, error: &SdpError, what: String) -> Failure {

@@ -37,7 +37,7 @@ pub(super) async fn create(
         let text = "IP cameras are not supported by this server";
         return Err(ApiError::told(StatusCode::INTERNAL_SERVER_ERROR, uri.path(), text));
     }
-    let (mut grant, properties) = connection(fields, hub.now_ms()).map_err(bad)?;
+    let (mut grant, properties) = connection(&hub, fields).map_err(bad)?;
     grant.record = fields.flag("record").map_err(bad)?.unwrap_or(true);
     let connection = invite(&hub, &room, grant, properties).map_err(|error| refused(&error, uri.path()))?;
     let inner = room.lock();
@@ -63,7 +63,7 @@ pub(super) async fn create_token(
     let room =
         room.ok_or_else(|| ApiError::told(StatusCode::NOT_FOUND, uri.path(), format!("Session {session} not found")))?;
     let bad = |why: Invalid| ApiError::told(StatusCode::BAD_REQUEST, path.clone(), why);
-    let (grant, properties) = connection(fields, hub.now_ms()).map_err(bad)?;
+    let (grant, properties) = connection(&hub, fields).map_err(bad)?;
     let options = properties.kurento_options.clone();
     let connection = invite(&hub, &room, grant, properties).map_err(|error| refused(&error, uri.path()))?;
     let inner = room.lock();
@@ -164,17 +164,30 @@ fn refused(error: &Error, path: &str) -> ApiError {
 }
 
 /// What `POST …/connection` and `POST /tokens` share.
-fn connection(fields: Fields<'_>, now_ms: u64) -> Result<(Grant, ConnectionProperties), Invalid> {
+fn connection(hub: &Hub, fields: Fields<'_>) -> Result<(Grant, ConnectionProperties), Invalid> {
     let name = fields.one_of("role", &["SUBSCRIBER", "PUBLISHER", "MODERATOR"])?.unwrap_or("PUBLISHER");
     let server_data = fields.text("data")?.unwrap_or_default().to_owned();
     let kurento_options = match fields.object("kurentoOptions")? {
         Some(options) => kurento(options)?,
         None => Value::Null,
     };
-    let ice_servers = ice::servers(fields.array("customIceServers")?, now_ms)?;
+    let mut ice_servers = ice::servers(fields.array("customIceServers")?, hub.now_ms())?;
+    if ice_servers.is_empty() {
+        ice_servers = ice::configured(&hub.settings.ice_servers, hub.now_ms());
+    }
     let role = role(name).unwrap_or(Role::Publisher);
-    let grant = Grant { role, server_data, record: true, participant: None };
+    let participant = hub.settings.dev.then(|| custom_id(&server_data)).flatten();
+    let grant = Grant { role, server_data, record: true, participant };
     Ok((grant, ConnectionProperties { kurento_options, ice_servers }))
+}
+
+/// OpenVidu's test hook: a connection id named inside the data, reduced to word characters.
+fn custom_id(data: &str) -> Option<String> {
+    let data: Value = serde_json::from_str(data).ok()?;
+    let wanted = data.get("openviduCustomConnectionId")?.as_str()?;
+    let word: String = wanted.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word = word.replace("con_", "");
+    (!word.is_empty()).then(|| format!("con_{word}"))
 }
 
 fn kurento(options: Fields<'_>) -> Result<Value, Invalid> {

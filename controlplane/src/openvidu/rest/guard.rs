@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{OriginalUri, Request, State};
+use axum::extract::{MatchedPath, OriginalUri, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -99,6 +99,21 @@ fn security(headers: &mut HeaderMap) {
     for (name, value) in defaults {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// Counts a request by the pattern of its route.
+pub(super) async fn count(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let began = std::time::Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let method = match *request.method() {
+        Method::GET | Method::POST | Method::DELETE | Method::PATCH | Method::HEAD | Method::OPTIONS => {
+            request.method().to_string()
+        }
+        _ => "other".to_owned(),
+    };
+    let response = next.run(request).await;
+    hub.metrics.rest_request(&method, &route, response.status().as_u16(), began.elapsed());
+    response
 }
 
 /// Asks for the password, but for the one path that is open.

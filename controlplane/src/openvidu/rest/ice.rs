@@ -13,6 +13,21 @@ pub(super) fn servers(list: Option<&[Value]>, now_ms: u64) -> Result<Vec<IceServ
     list.unwrap_or_default().iter().map(|entry| server(entry, now_ms)).collect()
 }
 
+/// The configured servers, for connections that name none.
+pub(super) fn configured(servers: &[crate::config::IceServer], now_ms: u64) -> Vec<IceServer> {
+    let servers = servers.iter().map(|server| {
+        let (username, credential) = match &server.static_auth_secret {
+            Some(secret) => {
+                let (username, credential) = compat::turn_credentials(secret, now_ms);
+                (Some(username), Some(credential))
+            }
+            None => (server.username.clone(), server.credential.clone()),
+        };
+        IceServer { url: server.url.clone(), username, credential }
+    });
+    servers.collect()
+}
+
 fn server(entry: &Value, now_ms: u64) -> Result<IceServer, Invalid> {
     let fields = entry.as_object().map(Fields).ok_or("Parameter 'customIceServers' must hold objects")?;
     let url = fields.text("url")?.ok_or("An ICE server needs a 'url'")?;

@@ -51,6 +51,7 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         router
             .method_not_allowed_fallback(error::wrong_method)
             .layer(from_fn_with_state(hub.clone(), guard::authenticate))
+            .layer(from_fn_with_state(hub.clone(), guard::count))
     };
     Router::new()
         .nest("/openvidu/api", guarded(api.fallback(error::not_found)))

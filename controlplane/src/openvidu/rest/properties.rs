@@ -8,7 +8,8 @@ use crate::openvidu::dto::SessionProperties;
 
 const MEDIA_MODES: &[&str] = &["ROUTED", "RELAYED"];
 const RECORDING_MODES: &[&str] = &["MANUAL", "ALWAYS"];
-const CODECS: &[&str] = &["MEDIA_SERVER_PREFERRED", "VP8", "VP9", "H264", "NONE"];
+/// OpenVidu's, and AV1.
+const CODECS: &[&str] = &["MEDIA_SERVER_PREFERRED", "VP8", "VP9", "H264", "AV1", "NONE"];
 const OUTPUT_MODES: &[&str] = &["COMPOSED", "COMPOSED_QUICK_START", "INDIVIDUAL"];
 const LAYOUTS: &[&str] =
     &["BEST_FIT", "PICTURE_IN_PICTURE", "VERTICAL_PRESENTATION", "HORIZONTAL_PRESENTATION", "CUSTOM"];
