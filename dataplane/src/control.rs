@@ -167,6 +167,13 @@ impl Control {
         }
     }
 
+    fn give_up(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(&id) {
+            connection.give_up();
+        }
+        self.close(id, "it does not read");
+    }
+
     async fn command(&mut self, connection: ConnectionId, frame: ToDataPlane) {
         self.commands += 1;
         let outcome = match frame.command {
@@ -347,7 +354,7 @@ impl Control {
         let reply = Reply { request_id, outcome: Some(outcome) };
         let frame = framed(&FromDataPlane { message: Some(Message::Reply(reply)) });
         if self.connections.get(&to).is_some_and(|connection| !connection.send(frame)) {
-            self.close(to, "it does not read");
+            self.give_up(to);
         }
     }
 
@@ -357,7 +364,7 @@ impl Control {
         let stuck: Vec<_> =
             self.connections.iter().filter(|(_, connection)| is_stuck(connection)).map(|(id, _)| *id).collect();
         for id in stuck {
-            self.close(id, "it does not read");
+            self.give_up(id);
         }
     }
 }

@@ -249,7 +249,10 @@ fn the_best_mutual_profile_is_taken_whatever_the_client_puts_first() {
             assert_eq!((&keys.local_key, &keys.local_salt), (&theirs.remote_master_key, &theirs.remote_master_salt));
             assert_eq!((&keys.remote_key, &keys.remote_salt), (&theirs.local_master_key, &theirs.local_master_salt));
             let state = dtls.connection_state().await;
-            assert!(super::certificate::matches_any(&state.peer_certificates[0], &[service.fingerprint.clone()]));
+            assert!(super::certificate::matches_any(
+                &state.peer_certificates[0],
+                std::slice::from_ref(&service.fingerprint)
+            ));
             assert_eq!(HandshakeCounters::read(&service.counters.completed), 1);
             assert_eq!(HandshakeCounters::read(&service.counters.active), 0);
         }

@@ -1,6 +1,6 @@
 //! Socket addresses and control messages between Rust's types and the kernel's.
 
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Room for control messages of one message: CMSG_SPACE of `in6_pktinfo` (16 + 24) and of a `u16` (16 + 8)
@@ -47,7 +47,7 @@ pub(super) fn write_name(storage: &mut libc::sockaddr_storage, remote: SocketAdd
             };
             // SAFETY: sockaddr_storage is at least as large and as aligned as every socket address.
             unsafe { (&raw mut *storage).cast::<libc::sockaddr_in>().write(name) };
-            mem::size_of::<libc::sockaddr_in>() as libc::socklen_t
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
         }
         SocketAddr::V6(v6) => {
             let name = libc::sockaddr_in6 {
@@ -59,7 +59,7 @@ pub(super) fn write_name(storage: &mut libc::sockaddr_storage, remote: SocketAdd
             };
             // SAFETY: as above.
             unsafe { (&raw mut *storage).cast::<libc::sockaddr_in6>().write(name) };
-            mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
         }
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn write_control(
 
 /// Writes one control message at `at` and returns the space it takes.
 fn put<T: Copy>(control: &mut Control, at: usize, level: libc::c_int, kind: libc::c_int, value: T) -> usize {
-    let len = mem::size_of::<T>() as libc::c_uint;
+    let len = size_of::<T>() as libc::c_uint;
     // SAFETY: pure arithmetic.
     let (space, cmsg_len) = unsafe { (libc::CMSG_SPACE(len) as usize, libc::CMSG_LEN(len)) };
     assert!(at + space <= CONTROL_LEN, "control buffer too small");
