@@ -65,7 +65,8 @@ pub(super) fn find_match<'a>(published: &PublishedMedia, offered: &'a [OfferedCo
 /// The format parameters to repeat to a publisher and to build a subscriber's from.
 pub(super) fn fmtp_to_repeat(codec: Codec, offered: &OfferedCodec) -> Option<String> {
     let keep = |keys: &[&str]| {
-        let kept: Vec<_> = offered.fmtp.iter().filter(|(k, _)| keys.contains(&k.as_str())).map(pair).collect();
+        let wanted = |(key, value): &&(String, String)| keys.contains(&key.as_str()) && is_sane(key, value);
+        let kept: Vec<_> = offered.fmtp.iter().filter(wanted).map(pair).collect();
         (!kept.is_empty()).then(|| kept.join(";"))
     };
     match codec {
@@ -110,6 +111,17 @@ pub(super) fn params(fmtp: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whether a value may be repeated: a broken one would make the answer unreadable to its receiver.
+fn is_sane(key: &str, value: &str) -> bool {
+    match key {
+        "profile-level-id" => H264::level_id(value).is_some(),
+        "minptime" | "maxaveragebitrate" | "packetization-mode" | "level-idx" | "profile" | "tier" => {
+            value.parse::<u32>().is_ok()
+        }
+        _ => value == "0" || value == "1",
+    }
+}
+
 fn pair((key, value): &(String, String)) -> String {
     format!("{key}={value}")
 }
@@ -151,7 +163,7 @@ impl H264 {
         // Absent means 0; a value that does not parse is one that nobody supports.
         let mode = value(params, "packetization-mode").map_or(0, |v| v.parse().unwrap_or(u8::MAX));
         let id = value(params, "profile-level-id").unwrap_or(Self::DEFAULT_PROFILE_LEVEL_ID);
-        let id = u32::from_str_radix(id, 16).unwrap_or_default();
+        let Some(id) = Self::level_id(id) else { return Self { mode: u8::MAX, profile: Profile::Other(0) } };
         let (idc, iop) = ((id >> 16) as u8, (id >> 8) as u8);
         // RFC 6184 table 5: profile_idc with constraint_set0 (0x80) to constraint_set5 (0x04).
         let profile = match idc {
@@ -166,6 +178,12 @@ impl H264 {
             other => Profile::Other(other),
         };
         Self { mode, profile }
+    }
+
+    /// Six hexadecimal digits.
+    fn level_id(text: &str) -> Option<u32> {
+        let hex = text.len() == 6 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| u32::from_str_radix(text, 16).ok()).flatten()
     }
 
     /// Order in which a publisher's shapes are taken: packetization mode 1 first, then the profile most widely decoded.

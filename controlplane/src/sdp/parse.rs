@@ -22,6 +22,10 @@ const MAX_KEPT: usize = 64;
 /// A mid must fit a one-byte header extension (RFC 8285).
 const MAX_MID: usize = 16;
 
+/// Profiles that mean RTP over DTLS-SRTP; JSEP 5.1.2 has them all accepted.
+const RTP_PROTOCOLS: [&str; 5] =
+    ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "RTP/SAVPF", "RTP/SAVP"];
+
 /// A description, understood.
 #[derive(Debug)]
 pub(super) struct Parsed {
@@ -161,15 +165,14 @@ impl Section {
     fn parse(index: usize, media: &Media, session: &Transport, session_direction: Direction) -> Result<Self, SdpError> {
         let place = format!("m-line {} ({})", index + 1, media.media);
         let attributes = &media.attributes;
-        let rtp = media.proto.ends_with("RTP/SAVPF") || media.proto.ends_with("RTP/SAVP");
+        let rtp = RTP_PROTOCOLS.contains(&media.proto.as_str());
         let kind = match media.media.as_str() {
             "audio" if rtp => Some(MediaKind::Audio),
             "video" if rtp => Some(MediaKind::Video),
             _ => None,
         };
         let mid = value(attributes, "mid").map(str::trim);
-        if let Some(mid) = mid.filter(|mid| mid.is_empty() || mid.len() > MAX_MID || mid.contains(char::is_whitespace))
-        {
+        if let Some(mid) = mid.filter(|mid| mid.is_empty() || mid.len() > MAX_MID || !mid.bytes().all(is_token)) {
             return Err(SdpError::attribute(&place, "mid", mid, "must be a token of 1 to 16 bytes"));
         }
         let mut section = Self {
@@ -517,6 +520,11 @@ impl Parsed {
         }
         Ok(())
     }
+}
+
+/// RFC 8866 9: token-char.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&byte)
 }
 
 /// The first word and the rest.
