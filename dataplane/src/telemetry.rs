@@ -18,12 +18,13 @@ const LOOP_BUCKETS: usize = 22;
 /// When the filter does not parse or a subscriber is already set.
 pub fn init_logging(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(&config.log)?;
+    let is_terminal = std::io::stderr().is_terminal();
     let is_json = match config.log_format {
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !is_terminal,
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     if is_json { builder.json().flatten_event(true).try_init() } else { builder.try_init() }
 }
 

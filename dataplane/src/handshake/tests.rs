@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -105,6 +106,7 @@ struct ClientConn {
     transport: TransportId,
     to_service: mpsc::Sender<Input>,
     from_service: Mutex<mpsc::Receiver<Vec<u8>>>,
+    sent: AtomicUsize,
 }
 
 #[async_trait]
@@ -124,6 +126,7 @@ impl Conn for ClientConn {
     async fn send(&self, buf: &[u8]) -> webrtc_util::Result<usize> {
         let input = Input::Datagram { transport: self.transport, worker: 0, data: buf.to_vec() };
         self.to_service.send(input).await.unwrap();
+        self.sent.fetch_add(1, Ordering::Relaxed);
         Ok(buf.len())
     }
     async fn send_to(&self, buf: &[u8], _: SocketAddr) -> webrtc_util::Result<usize> {
@@ -153,7 +156,12 @@ impl Client {
     fn new(service: &Service, transport: TransportId) -> Self {
         let (inbox, from_service) = mpsc::channel(64);
         let to_service = service.inputs.clone();
-        let conn = Arc::new(ClientConn { transport, to_service, from_service: Mutex::new(from_service) });
+        let conn = Arc::new(ClientConn {
+            transport,
+            to_service,
+            from_service: Mutex::new(from_service),
+            sent: AtomicUsize::new(0),
+        });
         Self { identity: Identity::generate().unwrap(), conn, inbox }
     }
 
@@ -175,6 +183,13 @@ impl Client {
             flight_interval: Duration::from_millis(50),
             server_name: "test".to_owned(),
             ..Config::default()
+        }
+    }
+
+    /// Waits until the client has put more than `before` datagrams into the service's queue.
+    async fn sent_more_than(&self, before: usize) {
+        while self.conn.sent.load(Ordering::Relaxed) <= before {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -282,10 +297,7 @@ fn what_comes_before_the_fingerprint_is_known_is_kept() {
         service.create(TRANSPORT, None).await;
         let config = Config { flight_interval: LONG, ..client.config(&[GCM_128]) };
         let half = client.handshake(config, true);
-        while client.conn.to_service.capacity() != client.conn.to_service.max_capacity() {
-            tokio::task::yield_now().await;
-        }
-        tokio::task::yield_now().await;
+        client.sent_more_than(0).await;
         let remote = client.remote(DtlsRole::Server);
         service.tell(Input::SetRemote { transport: TRANSPORT, remote }).await;
         assert_eq!(keys(service.pump(&client.inbox, |_| true).await).profile, SrtpProfile::AeadAes128Gcm);
@@ -416,14 +428,14 @@ fn a_silent_client_times_out_and_stays_failed() {
         let detail = failure(service.pump(&client.inbox, |_| false).await);
         assert!(detail.contains("50 ms"), "{detail}");
         half.abort();
-        let started = HandshakeCounters::read(&service.counters.started);
+        let sent = client.conn.sent.load(Ordering::Relaxed);
         let again = client.handshake(client.config(&[GCM_128]), true);
-        service.tell(Input::Remove { transport: TRANSPORT }).await;
-        while client.conn.to_service.capacity() != client.conn.to_service.max_capacity() {
-            tokio::task::yield_now().await;
-        }
+        client.sent_more_than(sent).await;
+        // Inputs are taken in order: once this one has had its effect, those before had theirs.
+        service.create(TransportId(8), Some(client.remote(DtlsRole::Client))).await;
+        assert!(matches!(service.next().await, HandshakeInput::Send { transport: TransportId(8), .. }));
+        assert_eq!(HandshakeCounters::read(&service.counters.started), 2);
         again.abort();
-        assert_eq!(HandshakeCounters::read(&service.counters.started), started);
     });
 }
 

@@ -81,14 +81,10 @@ fn bind_all(addresses: &[IpAddr], port: u16, workers: usize) -> io::Result<(Vec<
     let mut by_worker: Vec<Vec<MediaSocket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut port = port;
     for ip in addresses {
-        if port != 0 {
-            // Without SO_REUSEPORT a bind fails if anyone at all holds the port.
-            bind(SocketAddr::new(*ip, port), false)?;
-        }
+        // Without SO_REUSEPORT a bind fails if anyone at all holds the port, and one that the system picks is nobody's.
+        port = bind(SocketAddr::new(*ip, port), false)?.bound.port();
         for sockets in &mut by_worker {
-            let socket = bind(SocketAddr::new(*ip, port), true)?;
-            port = socket.bound.port();
-            sockets.push(socket);
+            sockets.push(bind(SocketAddr::new(*ip, port), true)?);
         }
     }
     Ok((by_worker, port))
