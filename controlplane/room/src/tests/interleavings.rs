@@ -143,6 +143,8 @@ impl World {
         }
         assert_eq!(self.pictures.len(), self.bench.room.participants().len());
         for participant in self.bench.room.participants() {
+            let streams: BTreeSet<_> = participant.subscriptions.iter().map(|s| &s.stream).collect();
+            assert_eq!(streams.len(), participant.subscriptions.len(), "one subscription per stream");
             for subscription in &participant.subscriptions {
                 assert!(self.bench.room.publisher_of(&subscription.stream).is_some());
                 assert!(self.transports.contains(&subscription.transport));
