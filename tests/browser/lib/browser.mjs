@@ -1,0 +1,215 @@
+// Chromium, and pages in it that make calls with one of the two client versions.
+
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+import { chromium } from 'playwright-core';
+
+import { until } from './poll.mjs';
+
+export const VERSIONS = ['2.20.0', '2.32.1'];
+
+const CLIENTS = {
+  '2.20.0': new URL('../node_modules/openvidu-browser-2-20/static/js/openvidu-browser-2.20.0.min.js', import.meta.url),
+  '2.32.1': new URL('../node_modules/openvidu-browser-2-32/static/js/openvidu-browser-2.32.1.min.js', import.meta.url),
+};
+const PAGE = new URL('../page/', import.meta.url);
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--use-fake-device-for-media-stream',
+  '--autoplay-policy=no-user-gesture-required',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--no-first-run',
+  // Six tabs share one window: those behind must not be slowed down.
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+];
+
+/** Starts Chromium. Without `camera` nobody allows a page any device. */
+export async function startBrowser({ camera = true, headless = true } = {}) {
+  const args = camera ? [...ARGUMENTS, '--use-fake-ui-for-media-stream'] : ARGUMENTS;
+  const browser = await chromium.launch({ executablePath: EXECUTABLE, args, headless });
+  const servers = await Promise.all(VERSIONS.map(async (version) => [version, await serve(version)]));
+  return new Browser(browser, Object.fromEntries(servers), camera);
+}
+
+class Browser {
+  constructor(browser, servers, camera) {
+    this.browser = browser;
+    this.servers = servers;
+    this.camera = camera;
+    this.participants = [];
+  }
+
+  /** A page of its own context, with the client of that version loaded. */
+  async open(version, name) {
+    const context = await this.browser.newContext({ ignoreHTTPSErrors: true });
+    const page = await context.newPage();
+    const participant = new Participant(page, name, version);
+    this.participants.push(participant);
+    await page.goto(`http://localhost:${this.servers[version].address().port}/`);
+    return participant;
+  }
+
+  /** A page of its own context for a URL, for tests that bring no page. */
+  async visit(url, { viewport = { width: 1280, height: 800 } } = {}) {
+    const context = await this.browser.newContext({ ignoreHTTPSErrors: true, viewport });
+    const page = await context.newPage();
+    this.participants.push(new Participant(page, url, ''));
+    await page.goto(url);
+    return page;
+  }
+
+  /** Opens a page, joins the session and optionally publishes. */
+  async join(millrace, session, { version, name, publish, role = 'PUBLISHER' }) {
+    const participant = await this.open(version, name);
+    await participant.join(await millrace.createToken(session, { role }));
+    if (publish) await participant.publish(publish === true ? {} : publish);
+    return participant;
+  }
+
+  /** What the pages wrote to their consoles, for a failed test. */
+  async logs() {
+    const parts = await Promise.all(
+      this.participants.map(async (participant) => {
+        const events = await Promise.race([
+          participant.events().catch(() => 'gone'),
+          new Promise((resolve) => setTimeout(resolve, 2_000, 'no answer')),
+        ]);
+        return `--- page ${participant.name} (${participant.version})\n${participant.console.slice(-40).join('\n')}\nevents: ${JSON.stringify(events)}`;
+      }),
+    );
+    return parts.join('\n');
+  }
+
+  /** Closes the pages; the browser stays. */
+  async closePages() {
+    await Promise.all(this.browser.contexts().map((context) => context.close()));
+    this.participants = [];
+  }
+
+  async stop() {
+    await this.browser.close();
+    for (const server of Object.values(this.servers)) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+}
+
+/** One page with a call in it. */
+class Participant {
+  constructor(page, name, version) {
+    this.page = page;
+    this.name = name;
+    this.version = version;
+    this.console = [];
+    page.on('console', (message) => this.console.push(`${message.type()}: ${message.text().slice(0, 2_000)}`));
+    page.on('pageerror', (error) => this.console.push(`uncaught: ${error}`));
+  }
+
+  join(token) {
+    return this.page.evaluate(([token, name]) => window.call.join(token, name), [token, this.name]);
+  }
+
+  publish(options = {}) {
+    return this.page.evaluate((options) => window.call.publish(options), options);
+  }
+
+  mute(kinds) {
+    return this.page.evaluate(({ audio, video }) => window.call.mute(audio, video), kinds);
+  }
+
+  signal(data, type) {
+    return this.page.evaluate(([data, type]) => window.call.signal(data, type), [data, type]);
+  }
+
+  unpublish() {
+    return this.page.evaluate(() => void window.call.unpublish());
+  }
+
+  leave() {
+    return this.page.evaluate(() => window.call.leave());
+  }
+
+  /** Every event that the client library reported, in order. */
+  events() {
+    return this.page.evaluate(() => window.call?.log());
+  }
+
+  /** Stats of the publisher's peer connection. */
+  published() {
+    return this.page.evaluate(() => window.call.published());
+  }
+
+  /** Stats of the subscriptions, by the publisher's name. */
+  received() {
+    return this.page.evaluate(() => window.call.received());
+  }
+
+  /** SDP types and texts of the subscriptions, by the publisher's name. */
+  async descriptions() {
+    return JSON.parse(await this.page.evaluate(() => JSON.stringify(window.call.descriptions())));
+  }
+
+  async publishedDescriptions() {
+    return JSON.parse(await this.page.evaluate(() => JSON.stringify(window.call.publishedDescriptions())));
+  }
+
+  /** Waits for an event with these members, and returns its place in the log. */
+  async saw(expected, { timeout = 10_000, after = -1 } = {}) {
+    const matches = (event) => Object.entries(expected).every(([key, value]) => event[key] === value);
+    const found = await until(
+      `${this.name} sees ${JSON.stringify(expected)}`,
+      async () => {
+        const place = (await this.events()).findIndex((event, i) => i > after && matches(event));
+        return place < 0 ? undefined : { place };
+      },
+      { timeout, describe: () => this.events() },
+    );
+    return found.place;
+  }
+
+  /** Waits until the subscription to `name` fulfils the condition, and returns its stats. */
+  receives(name, what, condition, { timeout = 10_000 } = {}) {
+    let last;
+    return until(
+      `${this.name} receives ${what} of ${name}`,
+      async () => {
+        last = (await this.received())[name];
+        return last && condition(last) && last;
+      },
+      { timeout, every: 200, describe: () => last },
+    );
+  }
+
+  /** Waits until more than `frames` pictures of `name` were decoded. */
+  sees(name, frames = 60, options = {}) {
+    return this.receives(name, `more than ${frames} frames`, (s) => s.inbound.video?.framesDecoded > frames, options);
+  }
+
+  /** Waits until something was heard of `name`. */
+  hears(name, options = {}) {
+    return this.receives(name, 'sound', (s) => s.inbound.audio?.totalAudioEnergy > 0, options);
+  }
+}
+
+/** The page with one client version; a loopback origin counts as secure, so plain HTTP will do. */
+async function serve(version) {
+  const files = {
+    '/': ['text/html', await readFile(new URL('index.html', PAGE))],
+    '/favicon.ico': ['image/x-icon', Buffer.alloc(0)],
+    '/call.js': ['text/javascript', await readFile(new URL('call.js', PAGE))],
+    '/client.js': ['text/javascript', await readFile(fileURLToPath(CLIENTS[version]))],
+  };
+  const server = createServer((request, response) => {
+    const file = files[request.url.split('?')[0]];
+    response.writeHead(file ? 200 : 404, { 'Content-Type': file?.[0] ?? 'text/plain' }).end(file?.[1]);
+  });
+  await new Promise((resolve) => server.listen(0, 'localhost', resolve));
+  return server;
+}

@@ -1,0 +1,171 @@
+// The smallest OpenVidu application: joins, publishes, subscribes to every stream, and keeps a log of what it was told.
+// The test drives it through `window.call`; the client library beside it is the npm package as it is.
+
+(() => {
+  const log = [];
+  const subscribers = new Map();
+  const videos = document.getElementById('videos');
+  let session;
+  let publisher;
+
+  const note = (event, details = {}) => log.push({ event, ...details });
+  const who = (connection) => JSON.parse(connection.data).name;
+
+  // Before the client library builds its offer or answer, so that the browser itself puts the wanted codec first.
+  let preferred;
+  const prefer = (peer) => {
+    if (!preferred) return;
+    for (const transceiver of peer.getTransceivers()) {
+      if ((transceiver.sender.track ?? transceiver.receiver.track).kind !== 'video') continue;
+      const { codecs } = RTCRtpSender.getCapabilities('video');
+      const first = codecs.filter((codec) => codec.mimeType.toLowerCase() === preferred);
+      if (!first.length) throw new Error(`this browser cannot send ${preferred}`);
+      transceiver.setCodecPreferences([...first, ...codecs.filter((codec) => !first.includes(codec))]);
+    }
+  };
+  const createOffer = RTCPeerConnection.prototype.createOffer;
+  RTCPeerConnection.prototype.createOffer = function (...args) {
+    prefer(this);
+    return createOffer.apply(this, args);
+  };
+
+  /** A track whose pictures cannot be compressed to nothing, as those of a real camera cannot. */
+  const noise = (width, height, frameRate) => {
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width, height });
+    const context = canvas.getContext('2d', { alpha: false });
+    const tile = new ImageData(256, 256);
+    const paint = () => {
+      const words = new Uint32Array(tile.data.buffer);
+      let x = (Math.random() * 0xffffffff) >>> 0 || 1;
+      for (let i = 0; i < words.length; i += 1) {
+        x ^= x << 13;
+        x ^= x >>> 17;
+        x ^= x << 5;
+        words[i] = x | 0xff000000;
+      }
+      for (let left = 0; left < width; left += 256) {
+        for (let top = 0; top < height; top += 256) context.putImageData(tile, left, top);
+      }
+    };
+    paint();
+    setInterval(paint, 1000 / frameRate);
+    return canvas.captureStream(frameRate).getVideoTracks()[0];
+  };
+
+  const join = async (token, name) => {
+    const library = new OpenVidu();
+    library.enableProdMode();
+    session = library.initSession();
+    session.on('connectionCreated', ({ connection }) => note('connectionCreated', { of: who(connection) }));
+    session.on('connectionDestroyed', ({ connection, reason }) => {
+      note('connectionDestroyed', { of: who(connection), reason });
+    });
+    session.on('streamCreated', ({ stream }) => {
+      const of = who(stream.connection);
+      note('streamCreated', { of, typeOfVideo: stream.typeOfVideo });
+      const subscriber = session.subscribe(stream, videos);
+      subscribers.set(of, subscriber);
+      subscriber.on('streamPlaying', () => note('streamPlaying', { of }));
+    });
+    session.on('streamDestroyed', ({ stream, reason }) => {
+      note('streamDestroyed', { of: who(stream.connection), reason });
+      subscribers.delete(who(stream.connection));
+    });
+    session.on('streamPropertyChanged', ({ stream, changedProperty, newValue, oldValue, reason }) => {
+      note('streamPropertyChanged', { of: who(stream.connection), changedProperty, newValue, oldValue, reason });
+    });
+    session.on('signal', ({ type, data, from }) => note('signal', { of: from && who(from), type, data }));
+    session.on('sessionDisconnected', ({ reason }) => note('sessionDisconnected', { reason }));
+    session.on('reconnecting', () => note('reconnecting'));
+    session.on('reconnected', () => note('reconnected'));
+    session.on('exception', ({ name: exception, message }) => note('exception', { exception, message }));
+    call.library = library;
+    await session.connect(token, { name });
+    return session.connection.connectionId;
+  };
+
+  const publish = async ({ resolution = '320x240', frameRate = 15, codec, camera = true, ...rest } = {}) => {
+    preferred = codec?.toLowerCase();
+    const [width, height] = resolution.split('x').map(Number);
+    const source = camera ? {} : { videoSource: noise(width, height, frameRate) };
+    publisher = await call.library.initPublisherAsync(undefined, {
+      resolution,
+      frameRate,
+      insertMode: 'APPEND',
+      mirror: false,
+      ...source,
+      ...rest,
+    });
+    publisher.on('accessDenied', () => note('accessDenied'));
+    const shown = document.createElement('video');
+    Object.assign(shown, { muted: true, autoplay: true });
+    videos.append(shown);
+    publisher.addVideoElement(shown);
+    await session.publish(publisher);
+    return publisher.stream.streamId;
+  };
+
+  /** What the browser says about one peer connection, as far as the tests ask. */
+  const stats = async (peer) => {
+    const report = new Map([...(await peer.getStats())]);
+    const all = [...report.values()];
+    const codecOf = (rtp) => report.get(rtp.codecId)?.mimeType;
+    const pick = (rtp, names) => Object.fromEntries(names.filter((n) => n in rtp).map((n) => [n, rtp[n]]));
+    const summary = { at: performance.now(), ice: peer.iceConnectionState, inbound: {}, outbound: {} };
+    for (const rtp of all) {
+      if (rtp.type === 'inbound-rtp') {
+        const names = ['packetsReceived', 'packetsLost', 'bytesReceived', 'framesDecoded', 'framesDropped',
+          'keyFramesDecoded', 'frameWidth', 'frameHeight', 'totalAudioEnergy', 'nackCount', 'pliCount', 'freezeCount',
+          'retransmittedPacketsReceived', 'packetsDiscarded', 'concealedSamples', 'ssrc'];
+        summary.inbound[rtp.kind] = { codec: codecOf(rtp), ...pick(rtp, names) };
+      } else if (rtp.type === 'outbound-rtp') {
+        const names = ['packetsSent', 'bytesSent', 'framesEncoded', 'frameWidth', 'frameHeight', 'targetBitrate',
+          'nackCount', 'pliCount', 'firCount', 'qualityLimitationReason', 'retransmittedPacketsSent', 'ssrc'];
+        summary.outbound[rtp.kind] = { codec: codecOf(rtp), ...pick(rtp, names) };
+      } else if (rtp.type === 'remote-inbound-rtp') {
+        summary.remote = { ...summary.remote, [rtp.kind]: pick(rtp, ['packetsLost', 'roundTripTime', 'fractionLost']) };
+      } else if (rtp.type === 'transport') {
+        summary.transport = pick(rtp, ['dtlsState', 'srtpCipher', 'tlsVersion', 'dtlsCipher', 'dtlsRole', 'iceState']);
+        const pair = report.get(rtp.selectedCandidatePairId);
+        summary.availableOutgoingBitrate = pair?.availableOutgoingBitrate;
+        summary.remoteCandidate = report.get(pair?.remoteCandidateId)?.candidateType;
+        summary.localCandidate = report.get(pair?.localCandidateId)?.candidateType;
+      }
+    }
+    return summary;
+  };
+
+  const call = {
+    join,
+    publish,
+    log: () => log,
+    note,
+    mute: (audio, video) => {
+      if (audio !== undefined) publisher.publishAudio(audio);
+      if (video !== undefined) publisher.publishVideo(video);
+    },
+    signal: (data, type) => session.signal({ data, type, to: [] }),
+    unpublish: () => session.unpublish(publisher),
+    leave: () => session.disconnect(),
+    published: () => stats(publisher.stream.getRTCPeerConnection()),
+    /** Stats of the subscriptions by the publisher's name. */
+    received: async () => {
+      const entries = [...subscribers].filter(([, subscriber]) => subscriber.stream.getWebRtcPeer());
+      return Object.fromEntries(
+        await Promise.all(entries.map(async ([of, { stream }]) => [of, await stats(stream.getRTCPeerConnection())])),
+      );
+    },
+    /** Whether each subscription was offered by the server. */
+    descriptions: () =>
+      Object.fromEntries([...subscribers].map(([of, { stream }]) => {
+        const peer = stream.getRTCPeerConnection();
+        return [of, { local: peer.localDescription, remote: peer.remoteDescription }];
+      })),
+    publishedDescriptions: () => {
+      const peer = publisher.stream.getRTCPeerConnection();
+      return { local: peer.localDescription, remote: peer.remoteDescription };
+    },
+  };
+  window.call = call;
+})();

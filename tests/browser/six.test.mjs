@@ -1,0 +1,69 @@
+// Six participants in one room, each published to the five others, on two workers.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { VERSIONS } from './lib/browser.mjs';
+import { until, window } from './lib/poll.mjs';
+import { stage } from './lib/setup.mjs';
+
+const on = stage({ millrace: { workers: 2 } });
+
+/**
+ * Drops that lose no media: `duplicate` is a retransmission that came after the packet itself, `padding` a
+ * retransmission without payload, by which a browser probes for bandwidth.
+ */
+const HARMLESS = ['duplicate', 'padding'];
+const NAMES = ['ann', 'ben', 'cat', 'dan', 'eve', 'fay'];
+
+test('six participants see and hear each other', on.watched(async (t) => {
+  const { millrace, browser } = on;
+  const session = await millrace.createSession();
+  const publish = { resolution: '160x120', frameRate: 10 };
+  const all = [];
+  for (const [i, name] of NAMES.entries()) {
+    all.push(await browser.join(millrace, session, { version: VERSIONS[i % 2], name, publish }));
+  }
+  const pairs = all.flatMap((to) => all.filter((from) => from !== to).map((from) => [from, to]));
+  assert.equal(pairs.length, 30);
+  for (const [from, to] of pairs) {
+    await to.sees(from.name, 30, { timeout: 30_000 });
+    await to.hears(from.name);
+  }
+
+  const read = () => Promise.all(all.map((to) => to.received()));
+  const [start, before] = [await millrace.metrics(), await read()];
+  await window(5_000);
+  const now = await read();
+  const frames = [];
+  for (const [i, to] of all.entries()) {
+    assert.equal(Object.keys(now[i]).length, 5, to.name);
+    for (const [from, { inbound }] of Object.entries(now[i])) {
+      const { inbound: earlier } = before[i][from];
+      frames.push(inbound.video.framesDecoded - earlier.video.framesDecoded);
+      assert.ok(frames.at(-1) > 0, `${to.name} decodes new frames of ${from}`);
+      for (const kind of ['audio', 'video']) {
+        assert.equal(inbound[kind].packetsLost, 0, `${to.name} loses no ${kind} of ${from}`);
+      }
+    }
+  }
+  t.diagnostic(`frames decoded in 5 s by each subscription: ${frames.join(' ')}`);
+
+  // Counters come once a second or so: await some that are newer than the start.
+  const end = await until('newer counters', async () => {
+    const metrics = await millrace.metrics();
+    const moved = (name) => metrics.value(name) > start.value(name);
+    return moved('millrace_rtp_received_total') && moved('millrace_rtp_forwarded_total') && metrics;
+  });
+  const byWorker = (name) => end.by(`millrace_${name}_total`, 'worker');
+  for (const name of ['rtp_received', 'rtp_forwarded', 'datagrams_sent', 'cross_media_in', 'cross_media_out']) {
+    const counts = byWorker(name);
+    t.diagnostic(`${name} by worker: ${JSON.stringify(counts)}`);
+    assert.deepEqual(Object.keys(counts), ['0', '1'], `${name} on both workers`);
+  }
+  const drops = end.drops();
+  t.diagnostic(`drops: ${JSON.stringify(drops)}`);
+  for (const reason of HARMLESS) delete drops[reason];
+  assert.deepEqual(drops, {}, 'drops of media');
+  assert.equal(end.value('millrace_panics_total'), 0);
+}));
