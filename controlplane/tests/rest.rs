@@ -1,5 +1,7 @@
 //! The conformance rows of the REST reference for what is built, and the rules around them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Scripted clients against a running server: the worked trace of the protocol reference, and what goes wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
+
 mod common;
 
 use common::*;
@@ -407,7 +409,7 @@ async fn helpers_with_the_secret_are_hidden() {
     let mut params = join_params("adhoc", &url, Some("2.32.1"));
     params["secret"] = json!(SECRET);
     params["recorder"] = json!(true);
-    let joined = recorder.result("joinRoom", params).await;
+    let joined = recorder.call("joinRoom", params).await["result"].take();
     assert_eq!(joined["id"], "RECORDER");
     assert!(joined.get("finalUserId").is_none());
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -128,9 +129,9 @@ impl RpcSession {
         }
     }
 
-    /// Queues a request behind the earlier ones; gives it back when too many wait.
-    pub(super) fn enqueue(&self, request: Request) -> Result<(), Request> {
-        self.queue.try_send(request).map_err(mpsc::error::TrySendError::into_inner)
+    /// Queues a request behind the earlier ones; gives its id back when too many wait.
+    pub(super) fn enqueue(&self, request: Request) -> Result<(), Value> {
+        self.queue.try_send(request).map_err(|refused| refused.into_inner().id)
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {

@@ -140,8 +140,8 @@ impl Line {
             }
             _ => {
                 let session = self.session();
-                if let Err(request) = session.enqueue(request) {
-                    self.send(rpc::protocol_error(&request.id, -32000, "Too many requests are waiting"));
+                if let Err(id) = session.enqueue(request) {
+                    self.send(rpc::protocol_error(&id, -32000, "Too many requests are waiting"));
                 }
             }
         }

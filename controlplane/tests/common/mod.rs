@@ -1,6 +1,7 @@
 //! A whole control plane in the test's own process, with a data plane that says yes to everything.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -338,11 +339,8 @@ impl Socket {
         let mut frame = self.call(method, params).await;
         let result = frame.get_mut("result").unwrap_or_else(|| panic!("{method} refused")).take();
         let mut result = result.as_object().unwrap().clone();
-        if let Some(session) = result.remove("sessionId") {
-            if !self.rpc.is_empty() {
-                assert_eq!(session, json!(self.rpc));
-            }
-        }
+        let session = result.remove("sessionId");
+        assert_eq!(session, Some(json!(self.rpc)), "every result carries the RPC session id");
         Value::Object(result)
     }
 

@@ -32,8 +32,8 @@ impl<'a> Fields<'a> {
         self.get(name).map(|value| number(value).ok_or_else(|| wrong(name, "an integer"))).transpose()
     }
 
-    pub(super) fn object(self, name: &str) -> Result<Option<Fields<'a>>, Invalid> {
-        self.get(name).map(|value| value.as_object().map(Fields).ok_or_else(|| wrong(name, "an object"))).transpose()
+    pub(super) fn object(self, name: &str) -> Result<Option<Self>, Invalid> {
+        self.get(name).map(|value| value.as_object().map(Self).ok_or_else(|| wrong(name, "an object"))).transpose()
     }
 
     pub(super) fn array(self, name: &str) -> Result<Option<&'a [Value]>, Invalid> {

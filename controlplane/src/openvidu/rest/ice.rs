@@ -66,7 +66,7 @@ fn check_url(url: &str) -> Result<bool, Invalid> {
     let (host, port) = if let Some(bracketed) = authority.strip_prefix('[') {
         let (host, port) = bracketed.split_once(']').ok_or_else(|| wrong("unbalanced brackets"))?;
         host.parse::<Ipv6Addr>().map_err(|_| wrong("not an IPv6 address"))?;
-        (host, port.strip_prefix(':').or((!port.is_empty()).then_some("")))
+        (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or_default()) })
     } else {
         match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
