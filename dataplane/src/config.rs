@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
+/// A shard keeps the workers that mirror a track as the bits of one word.
+const MAX_WORKERS: usize = 64;
+
 /// Millrace's data plane: forwards media between WebRTC clients, driven over a Unix socket.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "millrace-dataplane", version, max_term_width = 110)]
 pub struct Config {
     /// Number of workers, each a thread with its own socket and core [default: one per core]
-    #[arg(long, env = "MILLRACE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "MILLRACE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
 
     /// UDP port of all media, the same for every client; 0 lets the system pick one
@@ -89,7 +92,7 @@ impl Config {
     /// Number of workers: as configured, or one per core that this process may use.
     pub fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.workers.map_or_else(cores, usize::from)
+        self.workers.map_or_else(cores, usize::from).min(MAX_WORKERS)
     }
 
     /// Longest DTLS handshake.

@@ -20,7 +20,7 @@ mod config;
 mod control;
 mod handoff;
 mod handshake;
-mod net;
+pub mod net;
 mod telemetry;
 mod worker;
 

@@ -12,12 +12,15 @@ use crate::net::{RecvCounters, SendCounters};
 /// Buckets of the loop-time histogram: at most 1, 2, 4, … 2^20 microseconds (a second), and longer.
 const LOOP_BUCKETS: usize = 22;
 
+/// Libraries that warn about what any stranger can send; they are heard only when the filter names them.
+const QUIET: &str = "dtls=error,webrtc_srtp=error,webrtc_util=error";
+
 /// Sends `tracing` to standard error, as configured. Once per process.
 ///
 /// # Errors
 /// When the filter does not parse or a subscriber is already set.
 pub fn init_logging(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&config.log)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log))?;
     let is_terminal = std::io::stderr().is_terminal();
     let is_json = match config.log_format {
         LogFormat::Auto => !is_terminal,

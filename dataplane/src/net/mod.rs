@@ -13,8 +13,8 @@ mod socket;
 
 pub(crate) use interfaces::own_addresses;
 pub(crate) use recv::{Receiver, RecvCounters, Slots};
-pub(crate) use send::{SendCounters, Sender};
-pub(crate) use socket::{MediaSocket, bind_group};
+pub use send::{SendCounters, Sender};
+pub use socket::{MediaSocket, bind_group};
 
 /// Most messages of one recvmmsg or sendmmsg call.
 pub(crate) const BATCH: usize = 64;

@@ -22,29 +22,29 @@ const WRITABLE_WAIT_MS: libc::c_int = 1;
 
 /// What was sent and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SendCounters {
+pub struct SendCounters {
     /// sendmmsg and sendmsg calls.
-    pub(crate) calls: u64,
+    pub calls: u64,
     /// Messages accepted by the kernel.
-    pub(crate) runs: u64,
+    pub runs: u64,
     /// Datagrams in them.
-    pub(crate) datagrams: u64,
+    pub datagrams: u64,
     /// Bytes in them.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Datagrams dropped: the socket buffer stayed full.
-    pub(crate) would_block: u64,
+    pub would_block: u64,
     /// Datagrams dropped: no route, or the network or host is unreachable.
-    pub(crate) unreachable: u64,
+    pub unreachable: u64,
     /// Datagrams dropped: a local filter forbids them.
-    pub(crate) forbidden: u64,
+    pub forbidden: u64,
     /// Datagrams dropped for another error.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Runs that were sent as single datagrams because segmentation was refused.
-    pub(crate) refused_runs: u64,
+    pub refused_runs: u64,
 }
 
 /// The arrays of one worker's sendmmsg calls.
-pub(crate) struct Sender {
+pub struct Sender {
     gso: bool,
     refused_in_a_row: u32,
     has_waited: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// Arrays for [`BATCH`] messages; `gso` says whether to try segmentation at all.
-    pub(crate) fn new(gso: bool) -> Self {
+    pub fn new(gso: bool) -> Self {
         Self {
             gso,
             refused_in_a_row: 0,
@@ -73,17 +73,17 @@ impl Sender {
     }
 
     /// The counters.
-    pub(crate) fn counters(&self) -> SendCounters {
+    pub fn counters(&self) -> SendCounters {
         self.counters
     }
 
     /// Whether segmentation is in use.
-    pub(crate) fn gso(&self) -> bool {
+    pub fn gso(&self) -> bool {
         self.gso
     }
 
     /// Sends everything in the batch, in order, each run by the first socket that serves its local address.
-    pub(crate) fn flush(&mut self, sockets: &[MediaSocket], batch: &TxBatch) {
+    pub fn flush(&mut self, sockets: &[MediaSocket], batch: &TxBatch) {
         self.has_waited = false;
         if let [socket] = sockets {
             self.flush_by(socket, batch, |_| true);

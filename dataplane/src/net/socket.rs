@@ -11,7 +11,7 @@ const KERNEL_BUFFER: usize = 4 << 20;
 
 /// A bound, non-blocking UDP socket that tells and takes the local address of each datagram.
 #[derive(Debug)]
-pub(crate) struct MediaSocket {
+pub struct MediaSocket {
     socket: Socket,
     bound: SocketAddr,
     is_ipv6: bool,
@@ -63,7 +63,7 @@ impl MediaSocket {
 /// # Errors
 /// What the kernel reports; `AddrInUse` also when another process has a group on the port, which
 /// SO_REUSEPORT alone would silently join.
-pub(crate) fn bind_group(addresses: &[IpAddr], port: u16, workers: usize) -> io::Result<(Vec<Vec<MediaSocket>>, u16)> {
+pub fn bind_group(addresses: &[IpAddr], port: u16, workers: usize) -> io::Result<(Vec<Vec<MediaSocket>>, u16)> {
     if !addresses.is_empty() {
         return bind_all(addresses, port, workers);
     }

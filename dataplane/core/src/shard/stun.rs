@@ -148,6 +148,10 @@ impl Shard {
                 return self.hand_over(owner, id, datagram);
             }
             self.claim(now, key);
+            let answered = self.answer(now, datagram, check);
+            // Only now, because it names the selected path.
+            self.tell_state(key);
+            return answered;
         }
         self.answer(now, datagram, check)
     }
@@ -178,7 +182,6 @@ impl Shard {
             self.make_home(key, track);
         }
         self.output(Output::Claimed { transport: id });
-        self.tell_state(key);
         self.tell_all_peers(&PeerMessage::Claimed { transport: id });
     }
 

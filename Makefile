@@ -1,0 +1,47 @@
+# Millrace. `make run` starts a server, `make test` runs every test; both install what they miss.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run build page test lint unit browser bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: ## Build, start both processes, and say where to go; Ctrl-C stops them
+	@deploy/run.sh
+
+build: page ## Build target/release/millrace-dataplane and target/release/millrace-controlplane
+	$(CARGO) build --release --locked --bin millrace-dataplane --bin millrace-controlplane
+
+page: controlplane/web/dist/index.html
+
+controlplane/web/dist/index.html: $(shell find controlplane/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print)
+	deploy/install.sh node
+	cd controlplane/web && npm ci --no-audit --no-fund && npm run build
+
+test: ## Install what the tests need and run every one of them
+	deploy/install.sh node browser
+	$(MAKE) lint unit browser
+
+lint: page ## Formatting, lints and documentation, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	deploy/check-cores.sh
+
+unit: page ## Unit, simulated-network and process tests, and the fuzzing corpora
+	$(CARGO) test --workspace --locked
+
+browser: build ## Browser tests: unmodified openvidu-browser in Chromium
+	deploy/install.sh node browser
+	cd tests/browser && npm ci --no-audit --no-fund && npm test
+
+bench: ## Cost of a forwarded packet, held against the floor of the same run
+	deploy/install.sh valgrind
+	$(CARGO) run --release --locked -p millrace-bench
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf controlplane/web/dist controlplane/web/node_modules tests/browser/node_modules

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs what is missing of: node (Node.js 20 and npm), browser (Chromium), valgrind. What is there is left alone.
+set -euo pipefail
+
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+
+for what in "$@"; do
+    case $what in
+        node)
+            if ! command -v npm >/dev/null 2>&1; then
+                echo "Node.js 20 or later with npm is needed and was not found." >&2
+                exit 1
+            fi
+            ;;
+        browser) need chromium chromium ;;
+        valgrind) need valgrind valgrind ;;
+        *) echo "install.sh: unknown: $what" >&2; exit 2 ;;
+    esac
+done
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "Please install: ${missing[*]}" >&2
+    exit 1
+fi
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+echo "Installing ${missing[*]} ..."
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
