@@ -251,6 +251,10 @@ async fn every_wrong_request_gets_an_answer() {
     assert_eq!(malformed["error"]["code"], 302, "{malformed}");
     assert!(!s.publish().await.is_empty(), "the participant goes on");
 
+    let long = json!({"to": [], "data": "x".repeat(900_000), "type": "signal:long"}).to_string();
+    same(&s.result("sendMessage", json!({"message": long})).await, json!({}));
+    assert_eq!(s.expect("sendMessage").await["data"].as_str().map(str::len), Some(900_000));
+
     s.raw("{not json".into()).await;
     assert_eq!(s.frame().await.unwrap()["error"]["code"], -32700);
     s.raw("[1,2]".into()).await;

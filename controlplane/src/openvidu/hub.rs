@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use controlplane_room::{EndReason, Error, Input, Reply};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::compat;
 use super::dto::SessionProperties;
 use super::media::Media;
 use super::methods;
 use super::room::{Respond, RoomHandle, Step};
+use super::rpc;
 use super::session::{RpcSession, Seat};
 use super::settings::Settings;
 use crate::dataplane::Client;
@@ -206,7 +208,13 @@ impl Hub {
                     () = worker.ended.cancelled() => None,
                 };
                 let Some(request) = request else { break };
-                methods::handle(&hub, &worker, request).await;
+                // A task of its own, so that a panic costs this request and not the client.
+                let (hub, session, id) = (hub.clone(), worker.clone(), request.id.clone());
+                let span = tracing::info_span!("signalling", method = methods::known(&request.method), id = %id);
+                let task = async move { methods::handle(&hub, &session, request).await };
+                if tokio::spawn(task.instrument(span)).await.is_err() {
+                    worker.send(rpc::protocol_error(&id, -32603, "Internal error"));
+                }
             }
         });
         session

@@ -60,8 +60,12 @@ pub(super) async fn handle(hub: &Arc<Hub>, session: &Arc<RpcSession>, request: R
             failure.code.to_string()
         }
     };
-    let known = METHODS.iter().find(|known| **known == request.method).copied();
-    hub.metrics.signalling_request(known.unwrap_or("other"), &result);
+    hub.metrics.signalling_request(known(&request.method), &result);
+}
+
+/// The name of a method for logs and metrics: clients can send any text.
+pub(super) fn known(method: &str) -> &'static str {
+    METHODS.iter().find(|known| **known == method).copied().unwrap_or("other")
 }
 
 impl Call<'_> {
