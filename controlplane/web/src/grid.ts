@@ -15,7 +15,7 @@ export interface TileState {
 }
 
 const GAP = 10;
-const RATIO = 16 / 9;
+const WIDE = 16 / 9;
 /** Narrower than this a face is no longer one: the grid scrolls instead. */
 const MIN_WIDTH = 150;
 
@@ -64,6 +64,11 @@ export class Tile {
     if (viewer && !isScreen) this.name.append(make('small', '', ' watching'));
   }
 
+  resize(width: number, ratio: number): void {
+    this.element.style.setProperty('--tile', `${Math.floor(width)}px`);
+    this.element.style.setProperty('--ratio', String(ratio));
+  }
+
   set speaking(on: boolean) {
     this.element.classList.toggle('speaking', on);
   }
@@ -73,6 +78,9 @@ export class Grid {
   private readonly tiles = new Map<string, Tile>();
 
   constructor(private readonly element: HTMLElement) {
+    const lineBreak = make('i', 'line-break');
+    lineBreak.setAttribute('aria-hidden', 'true');
+    element.append(lineBreak);
     new ResizeObserver(() => this.layout()).observe(element);
   }
 
@@ -105,27 +113,38 @@ export class Grid {
     for (const id of [...this.tiles.keys()]) this.remove(id);
   }
 
-  /** The number of columns that makes the tiles largest. */
   private layout(): void {
-    const count = this.tiles.size;
     const style = getComputedStyle(this.element);
     const width = this.element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const height = this.element.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    if (!count || width <= 0 || height <= 0) return;
-    let best = { columns: 1, size: 0 };
-    for (let columns = 1; columns <= count; columns++) {
-      const rows = Math.ceil(count / columns);
-      const across = (width - GAP * (columns - 1)) / columns;
-      const down = ((height - GAP * (rows - 1)) / rows) * RATIO;
-      const size = Math.min(across, down);
-      if (size > best.size) best = { columns, size };
-    }
-    const most = Math.max(1, Math.floor((width + GAP) / (MIN_WIDTH + GAP)));
-    const crowded = best.size < MIN_WIDTH;
-    const columns = crowded ? Math.min(most, 2) : best.columns;
-    const size = crowded ? (width - GAP * (columns - 1)) / columns : best.size;
-    this.element.style.setProperty('--tile', `${Math.floor(size)}px`);
+    if (!this.tiles.size || width <= 0 || height <= 0) return;
+    const all = [...this.tiles.values()];
+    const screens = all.filter((tile) => tile.state.isScreen);
+    const people = all.filter((tile) => !tile.state.isScreen);
+    // Faces may be cropped where the window is high; text on a screen may not.
+    const ratio = width < height ? 1 : WIDE;
+    // Beside a shared screen people make a strip of a quarter of the height.
+    const strip = screens.length && people.length ? Math.max(90, height / 4) : 0;
+    const room = screens.length ? strip : height;
+    const peopleSize = fit(people.length, width, room, ratio);
+    const crowded = peopleSize < MIN_WIDTH && !screens.length;
+    const half = (width - GAP) / 2;
+    for (const tile of people) tile.resize(crowded ? half : peopleSize, ratio);
+    const screenSize = fit(screens.length, width, height - strip - 3 * GAP, WIDE);
+    for (const tile of screens) tile.resize(screenSize, WIDE);
     this.element.classList.toggle('crowded', crowded);
-    this.element.classList.toggle('alone', count === 1);
+    this.element.classList.toggle('presenting', strip > 0);
   }
+}
+
+/** The largest width at which this many tiles fit. */
+function fit(count: number, width: number, height: number, ratio: number): number {
+  let best = 0;
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const across = (width - GAP * (columns - 1)) / columns;
+    const down = ((height - GAP * (rows - 1)) / rows) * ratio;
+    best = Math.max(best, Math.min(across, down));
+  }
+  return best;
 }
