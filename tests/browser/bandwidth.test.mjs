@@ -10,7 +10,7 @@ const on = stage({ millrace: { env: { OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH:
 
 test('a 720p camera climbs above 1 Mbit/s within 10 s', on.watched(async (t) => {
   const session = await on.millrace.createSession();
-  // Noise, since the fake device's picture needs far less than 1 Mbit/s.
+  // A canvas as camera, since the fake device's picture needs far less than 1 Mbit/s.
   const publish = { camera: false, resolution: '1280x720', frameRate: 15 };
   const ann = await on.browser.join(on.millrace, session, { version: '2.32.1', name: 'ann', publish });
   const connected = performance.now();
