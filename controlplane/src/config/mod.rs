@@ -36,7 +36,7 @@ pub struct Config {
     pub secret: String,
     /// `HTTPS_PORT`: the public port.
     pub https_port: u16,
-    /// `SERVER_PORT`, or the public port.
+    /// `SERVER_PORT` (0: any free one), or the public port.
     pub server_port: u16,
     /// `MILLRACE_BIND_ADDRESS`.
     pub bind_address: IpAddr,
@@ -332,7 +332,10 @@ impl Config {
         );
         let secret = secret(values, dev);
         let https_port = values.port("HTTPS_PORT");
-        let server_port = if values.given("SERVER_PORT").is_some() { values.port("SERVER_PORT") } else { https_port };
+        let server_port = match values.given("SERVER_PORT") {
+            Some(_) => values.parsed("SERVER_PORT", "a port, 0 to 65535 (0: any free one)", |text| text.parse().ok()),
+            None => https_port,
+        };
         let bind_address = values.parsed("MILLRACE_BIND_ADDRESS", "an IP address", |text| values::ip(text).map(Some));
         let demo = if values.given("MILLRACE_DEMO").is_some() { values.flag("MILLRACE_DEMO") } else { dev };
         Self {

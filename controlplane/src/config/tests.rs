@@ -130,6 +130,7 @@ fn certificates_come_from_files_when_they_are_named() {
     assert_eq!(named, Certificate::Files { certificate: "/a.pem".into(), key: "/b.pem".into() });
     assert_eq!(config("MILLRACE_TLS=false\nCERTIFICATE_TYPE=letsencrypt").certificate, Certificate::SelfSigned);
     assert!(!config("FORCE_PLAIN_HTTP=true").tls);
+    assert_eq!(config("SERVER_PORT=0").server_port, 0);
 }
 
 #[test]

@@ -142,12 +142,8 @@ export class Call {
       const meta = metaOf(connection);
       if (meta.screenOf) return;
       this.people.set(connection.connectionId, meta.clientData);
-      if (connection.connectionId === session.connection?.connectionId || meta.clientData === '') {
-        this.events.count(this.people.size);
-      } else {
-        this.events.count(this.people.size);
-        this.events.joined(meta.clientData);
-      }
+      this.events.count(this.people.size);
+      if (connection.connectionId !== session.connection?.connectionId) this.events.joined(meta.clientData);
       this.showWatching(connection.connectionId);
     });
     session.on('connectionDestroyed', ({ connection }) => {
@@ -197,6 +193,7 @@ export class Call {
       forceDisconnectByUser: 'A moderator removed you from the call.',
       forceDisconnectByServer: 'The server removed you from the call.',
       sessionClosedByServer: 'The server closed the call.',
+      openviduServerStopped: 'The server was stopped. It may be back in a moment.',
       nodeCrashed: 'The media server went down.',
     };
     this.events.ended(reasons[reason] ?? `The call ended (${reason}).`);

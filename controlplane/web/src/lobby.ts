@@ -52,9 +52,9 @@ export class Lobby {
     (this.name.value ? (this.room.value ? byId('join') : this.room) : this.name).focus();
     this.hint = 'Asking for your camera and microphone…';
     this.draw();
-    this.hint = '';
     try {
       this.stream = await devices();
+      this.hint = '';
     } catch (error) {
       const trouble = mediaTrouble(error);
       this.stream = new MediaStream();
@@ -111,6 +111,7 @@ export class Lobby {
     byId('preview').classList.toggle('no-picture', !videoOn);
     byId('preview-text').textContent = this.hint || (videoOn ? '' : 'Your camera is off');
     const avatar = byId('preview-avatar');
+    avatar.hidden = Boolean(this.hint);
     avatar.textContent = initials(this.name.value);
     avatar.style.setProperty('--hue', String(hue(this.name.value.trim())));
   }
