@@ -181,10 +181,12 @@ fn consent_ends_after_thirty_seconds_and_comes_back() {
     world.run(SECOND);
     assert_eq!(world.stats()[0].rtp_forwarded, stopped, "nothing is sent without consent");
     let before = world.clients[1].received.frames.len();
+    let reports = world.clients[1].received.reports.len();
     world.clients[1].dead = false;
     world.run(Duration::from_secs(5));
     assert_eq!(state(&world), Some(TransportState::Connected));
     assert!(world.clients[1].received.frames.len() > before + 30);
+    assert!(world.clients[1].received.reports.len() > reports + 3, "reports go on too");
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(crate) const CONSENT: Duration = Duration::from_secs(30);
 /// nominate aggressively put USE-CANDIDATE into the checks of every path; those that nominate the path they
 /// use repeat it at least every 2.5 s, and stop when it dies.
 const NOMINATION_HOLD: Duration = Duration::from_millis(1_000);
+/// Checks whose transaction ids are remembered: ten minutes of keep-alives every 2.5 s.
+const REMEMBERED: usize = 256;
 
 /// The paths of one transport.
 #[derive(Debug, Default)]
@@ -21,6 +23,20 @@ pub(crate) struct Paths {
     known: Vec<Known>,
     selected: Option<usize>,
     last_check: Instant,
+    transactions: Transactions,
+}
+
+/// The transaction ids of the last good checks, half of each: what tells a check from a copy of it.
+#[derive(Debug)]
+struct Transactions {
+    ring: Box<[u64; REMEMBERED]>,
+    next: usize,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self { ring: Box::new([0; REMEMBERED]), next: 0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +59,22 @@ pub(crate) struct Checked {
 }
 
 impl Paths {
+    /// Whether a check is a copy, sent by somebody else: its transaction id has been seen, and it does not come
+    /// from where the client is. One that is new is remembered.
+    ///
+    /// A verbatim copy of a check is as well signed as the check. Without this, whoever can listen in could move
+    /// a client's media to an address of his own.
+    pub(crate) fn is_copy(&mut self, path: Path, transaction: [u8; 12]) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = transaction;
+        let id = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        if self.selected() != Some(path) && self.transactions.ring.contains(&id) {
+            return true;
+        }
+        self.transactions.ring[self.transactions.next % REMEMBERED] = id;
+        self.transactions.next = self.transactions.next.wrapping_add(1);
+        false
+    }
+
     /// Takes in an authenticated check.
     pub(crate) fn on_check(&mut self, now: Instant, path: Path, priority: u32, nominate: bool) -> Checked {
         let mut checked = Checked::default();
@@ -168,6 +200,21 @@ mod tests {
         assert_eq!(paths.selected(), Some(path(1)));
         assert_eq!(evicted.len(), 101 - MAX_PATHS);
         assert!(!evicted.contains(&path(1)));
+    }
+
+    #[test]
+    fn a_copy_from_elsewhere_is_told_from_a_check() {
+        let mut paths = Paths::default();
+        let id = |n: u8| [n; 12];
+        assert!(!paths.is_copy(path(1), id(1)));
+        paths.on_check(at(0), path(1), 9, true);
+        assert!(!paths.is_copy(path(1), id(1)), "the client may repeat itself");
+        assert!(paths.is_copy(path(2), id(1)));
+        assert!(!paths.is_copy(path(2), id(2)), "a new address has new checks");
+        for n in 3..=255 {
+            paths.is_copy(path(1), id(n));
+        }
+        assert!(paths.is_copy(path(2), id(3)));
     }
 
     #[test]

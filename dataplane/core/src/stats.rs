@@ -20,8 +20,8 @@ pub enum DropReason {
     StunUnauthenticated,
     /// A refused binding request left unanswered because too many were refused this second.
     StunFlood,
-    /// More paths than one transport may have.
-    TooManyPaths,
+    /// A copy of an earlier binding request, from another address.
+    StunReplay,
     /// Media before the handshake gave keys.
     NoKeys,
     /// RTP that does not parse.
@@ -74,7 +74,7 @@ impl DropReason {
         Self::StunUnknownUser,
         Self::StunUnauthenticated,
         Self::StunFlood,
-        Self::TooManyPaths,
+        Self::StunReplay,
         Self::NoKeys,
         Self::RtpMalformed,
         Self::RtpUnknownSsrc,
@@ -107,7 +107,7 @@ impl DropReason {
             Self::StunUnknownUser => "stun_unknown_user",
             Self::StunUnauthenticated => "stun_unauthenticated",
             Self::StunFlood => "stun_flood",
-            Self::TooManyPaths => "too_many_paths",
+            Self::StunReplay => "stun_replay",
             Self::NoKeys => "no_keys",
             Self::RtpMalformed => "rtp_malformed",
             Self::RtpUnknownSsrc => "rtp_unknown_ssrc",

@@ -132,15 +132,16 @@ impl Shard {
         if Some(incoming.header.payload_type) != track.rtx_payload_type {
             return Err(DropReason::RtpUnknownPayloadType);
         }
+        let at = incoming.header.header_len;
+        let bytes = &mut self.pool.bytes_mut(incoming.buffer)[..incoming.len];
+        // Probes for bandwidth are empty, and come before the first media packet too.
+        if payload_len(bytes, &incoming.header).map_err(|_| DropReason::RtpMalformed)? < 2 {
+            return Err(DropReason::Padding);
+        }
         let (Some(ssrc), Some(highest)) = (source.ssrc, track.history.as_ref().and_then(|history| history.highest()))
         else {
             return Err(DropReason::TooOld);
         };
-        let at = incoming.header.header_len;
-        let bytes = &mut self.pool.bytes_mut(incoming.buffer)[..incoming.len];
-        if payload_len(bytes, &incoming.header).map_err(|_| DropReason::RtpMalformed)? < 2 {
-            return Err(DropReason::Padding);
-        }
         let original = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         bytes.copy_within(at + 2.., at);
         incoming.len -= 2;

@@ -148,12 +148,20 @@ impl Shard {
                 return self.hand_over(owner, id, datagram);
             }
             self.claim(now, key);
+            self.refuse_copy(datagram, check)?;
             let answered = self.answer(now, datagram, check);
             // Only now, because it names the selected path.
             self.tell_state(key);
             return answered;
         }
+        self.refuse_copy(datagram, check)?;
         self.answer(now, datagram, check)
+    }
+
+    /// A copy of a check must move nothing: no path, no consent, no answer.
+    fn refuse_copy(&mut self, datagram: &Datagram, check: Check) -> Result<(), DropReason> {
+        let live = self.endpoints[check.endpoint].live.as_mut().ok_or(DropReason::UnknownPath)?;
+        if live.paths.is_copy(datagram.path, check.transaction) { Err(DropReason::StunReplay) } else { Ok(()) }
     }
 
     /// Another worker owns the transport: what comes on this path goes to it from here on.
@@ -211,6 +219,7 @@ impl Shard {
             self.send_control(datagram.path, &answer[..len]);
         }
         if revived {
+            self.wheel.schedule(key as u32, now);
             self.tell_state(key);
             self.want_keyframes_for(now, key);
         }

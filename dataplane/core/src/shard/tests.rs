@@ -44,9 +44,13 @@ fn path(port: u16) -> Path {
 }
 
 fn request(user: &str, password: &str, role: Role) -> Vec<u8> {
+    request_with([3; 12], user, password, role)
+}
+
+fn request_with(transaction: [u8; 12], user: &str, password: &str, role: Role) -> Vec<u8> {
     let mut bytes = vec![0; 256];
     let key = IntegrityKey::new(password);
-    let len = stun::write_binding_request(&mut bytes, [3; 12], user, 1, role, true, &key).unwrap();
+    let len = stun::write_binding_request(&mut bytes, transaction, user, 1, role, true, &key).unwrap();
     bytes.truncate(len);
     bytes
 }
@@ -83,6 +87,22 @@ fn a_good_check_claims_and_is_answered_with_the_address_it_came_from() {
     assert!(
         told.iter().any(|output| matches!(output, Output::Peer { worker: 1, message: PeerMessage::Claimed { .. } }))
     );
+}
+
+#[test]
+fn a_copied_check_moves_nothing() {
+    let (mut shard, claims) = (shard(), OneSlot::default());
+    let check = request("ours:theirs", PASSWORD, Role::Controlling(9));
+    receive(&mut shard, &claims, path(1), &check);
+    answers(&mut shard);
+    receive(&mut shard, &claims, path(2), &check);
+    assert!(answers(&mut shard).is_empty());
+    assert_eq!(dropped(&shard, DropReason::StunReplay), 1);
+    assert_eq!(shard.snapshot().transports[0].remote_address, path(1).remote.to_string());
+    let moved = request_with([4; 12], "ours:theirs", PASSWORD, Role::Controlling(9));
+    receive(&mut shard, &claims, path(2), &moved);
+    assert_eq!(answers(&mut shard).len(), 1, "the client itself may move");
+    assert_eq!(shard.snapshot().transports[0].remote_address, path(2).remote.to_string());
 }
 
 #[test]
