@@ -55,11 +55,12 @@ class Browser {
     return participant;
   }
 
-  /** A page of its own context for a URL, for tests that bring no page. */
-  async visit(url, { viewport = { width: 1280, height: 800 } } = {}) {
+  /** A page of its own context for a URL that is not ours; `prepare` gets it before it is loaded. */
+  async visit(url, { viewport, prepare } = {}) {
     const context = await this.browser.newContext({ ignoreHTTPSErrors: true, viewport });
     const page = await context.newPage();
     this.participants.push(new Participant(page, url, ''));
+    await prepare?.(page);
     await page.goto(url);
     return page;
   }
