@@ -33,6 +33,8 @@ for (const first of VERSIONS) {
       place = await ben.saw({ ...muted, changedProperty: 'videoActive', reason: 'publishVideo' }, { after: place });
       await ann.mute({ video: true });
       place = await ben.saw({ ...muted, newValue: true, changedProperty: 'videoActive' }, { after: place });
+      const { framesDecoded } = (await ben.received()).ann.inbound.video;
+      await ben.sees('ann', framesDecoded + 10);
 
       await ann.signal('hello', 'chat');
       const signal = { event: 'signal', of: 'ann', type: 'signal:chat', data: 'hello' };

@@ -14,12 +14,16 @@ const PHONE = { width: 390, height: 844 };
 
 const on = stage({ millrace: { env: { MILLRACE_DEMO: 'true' } } });
 
-/** Opens the page as a person with a small camera: six of 720p are too much for one machine to encode. */
+/** Opens the page, up to the own picture, as a person with a small camera: six of 720p are too much for one machine to encode. */
 async function visitor(name, { camera = { width: 640, height: 360, frameRate: 15 }, viewport = DESKTOP } = {}) {
   const page = await on.browser.visit(`${on.millrace.url}/`, {
     viewport,
     prepare: (page) => page.addInitScript(smallCamera, camera),
   });
+  await page.locator('#preview-video').evaluate((video) => new Promise((resolve) => {
+    if (video.videoWidth) resolve();
+    else video.addEventListener('loadeddata', resolve, { once: true });
+  }));
   return { name, page };
 }
 
@@ -30,10 +34,6 @@ function smallCamera(size) {
 
 /** Fills the form and joins, by keyboard alone. */
 async function join({ name, page }, room) {
-  await page.locator('#preview-video').evaluate((video) => new Promise((resolve) => {
-    const ready = () => (video.videoWidth ? resolve() : video.addEventListener('loadeddata', resolve, { once: true }));
-    ready();
-  }));
   await page.locator('#name').focus();
   await page.keyboard.type(name);
   await page.keyboard.press('Tab');

@@ -133,6 +133,14 @@ class Participant {
     return this.page.evaluate(() => void window.call.unpublish());
   }
 
+  unsubscribe(name) {
+    return this.page.evaluate((name) => window.call.unsubscribe(name), name);
+  }
+
+  resubscribe(name) {
+    return this.page.evaluate((name) => window.call.resubscribe(name), name);
+  }
+
   leave() {
     return this.page.evaluate(() => window.call.leave());
   }

@@ -27,7 +27,7 @@ export async function startMillrace({ env = {}, workers = 2 } = {}) {
     MILLRACE_ANNOUNCE: '127.0.0.1',
     MILLRACE_WORKERS: String(workers),
     MILLRACE_DATA_DIR: folder,
-    MILLRACE_LOG: 'info',
+    MILLRACE_LOG: process.env.MILLRACE_TEST_LOG ?? 'info',
     MILLRACE_LOG_FORMAT: 'human',
     DOMAIN_OR_PUBLIC_IP: 'localhost',
     OPENVIDU_SECRET: SECRET,

@@ -1,4 +1,5 @@
-// Somebody on the path between the clients and the media port, who keeps copies and can send as a client.
+// Somebody on the path between the clients and the media port, who keeps copies, can send as a client, and can give
+// clients new addresses.
 
 import { createSocket } from 'node:dgram';
 
@@ -38,13 +39,26 @@ class Relay {
     const key = `${from.address}:${from.port}`;
     let flow = this.flows.get(key);
     if (!flow) {
-      flow = { socket: createSocket('udp4'), captured: [] };
-      flow.socket.on('message', (answer) => this.front.send(answer, from.port, from.address));
+      flow = { from, captured: [], socket: this.upstream(from) };
       this.flows.set(key, flow);
     }
     flow.captured.push(datagram);
     if (flow.captured.length > KEPT) flow.captured.shift();
     flow.socket.send(datagram, this.mediaPort, '127.0.0.1');
+  }
+
+  upstream({ address, port }) {
+    const socket = createSocket('udp4');
+    socket.on('message', (answer) => this.front.send(answer, port, address));
+    return socket;
+  }
+
+  /** As a NAT that forgets: every client comes from a new port from now on, and the old ones are closed. */
+  rebind() {
+    for (const flow of this.flows.values()) {
+      flow.socket.close();
+      flow.socket = this.upstream(flow.from);
+    }
   }
 
   /** Copies of what all clients sent lately, each with a function that sends as that client. */

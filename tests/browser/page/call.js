@@ -58,6 +58,13 @@
     return canvas.captureStream(frameRate).getVideoTracks()[0];
   };
 
+  const subscribe = (stream) => {
+    const of = who(stream.connection);
+    const subscriber = session.subscribe(stream, videos);
+    subscribers.set(of, subscriber);
+    subscriber.on('streamPlaying', () => note('streamPlaying', { of }));
+  };
+
   const join = async (token, name) => {
     const library = new OpenVidu();
     library.enableProdMode();
@@ -67,11 +74,8 @@
       note('connectionDestroyed', { of: who(connection), reason });
     });
     session.on('streamCreated', ({ stream }) => {
-      const of = who(stream.connection);
-      note('streamCreated', { of, typeOfVideo: stream.typeOfVideo });
-      const subscriber = session.subscribe(stream, videos);
-      subscribers.set(of, subscriber);
-      subscriber.on('streamPlaying', () => note('streamPlaying', { of }));
+      note('streamCreated', { of: who(stream.connection), typeOfVideo: stream.typeOfVideo });
+      subscribe(stream);
     });
     session.on('streamDestroyed', ({ stream, reason }) => {
       note('streamDestroyed', { of: who(stream.connection), reason });
@@ -152,6 +156,15 @@
     },
     signal: (data, type) => session.signal({ data, type, to: [] }),
     unpublish: () => session.unpublish(publisher),
+    unsubscribe: async (of) => {
+      await session.unsubscribe(subscribers.get(of));
+      subscribers.delete(of);
+    },
+    /** To the stream that this participant publishes now. */
+    resubscribe: (of) => {
+      const isOf = (connection) => connection.stream && who(connection) === of;
+      subscribe([...session.remoteConnections.values()].find(isOf).stream);
+    },
     leave: () => session.disconnect(),
     published: () => stats(publisher.stream.getRTCPeerConnection()),
     /** Stats of the subscriptions by the publisher's name. */
