@@ -23,7 +23,15 @@ use dataplane_protocol::{
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
-    for (target, seeds) in [("stun", stun()), ("rtp", rtp()), ("rtcp", rtcp()), ("control_frames", control_frames())] {
+    let targets = [
+        ("stun", named(stun())),
+        ("rtp", named(rtp())),
+        ("rtcp", named(rtcp())),
+        ("control_frames", named(control_frames())),
+        ("sdp", sdp()?),
+        ("json_rpc", named(json_rpc())),
+    ];
+    for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("empty"), [])?;
@@ -341,4 +349,48 @@ fn answer(message: Message) -> Vec<u8> {
     let mut out = BytesMut::new();
     encode(&FromDataPlane { message: Some(message) }, &mut out);
     out.to_vec()
+}
+
+fn named(seeds: Seeds) -> Vec<(String, Vec<u8>)> {
+    seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
+
+/// The golden offers and answers of the control plane's tests.
+fn sdp() -> io::Result<Vec<(String, Vec<u8>)>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../controlplane/src/sdp/tests/offers");
+    let mut seeds = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        seeds.push((name, std::fs::read(path)?));
+    }
+    seeds.sort();
+    Ok(seeds)
+}
+
+/// Frames of both client generations, and frames that are no requests.
+fn json_rpc() -> Seeds {
+    let frames = [
+        ("ping", r#"{"jsonrpc":"2.0","method":"ping","params":{"interval":5000},"id":0}"#),
+        ("ping_bare", r#"{"jsonrpc":"2.0","method":"ping","id":13}"#),
+        (
+            "join",
+            r#"{"jsonrpc":"2.0","method":"joinRoom","params":{"token":"wss://h?sessionId=s&token=tok_A","session":"s","platform":"p","metadata":"{}","secret":"","recorder":false},"id":1}"#,
+        ),
+        ("publish", r#"{"jsonrpc":"2.0","method":"publishVideo","params":{"sdpOffer":"v=0\r\n","doLoopback":false,"hasAudio":true,"hasVideo":true},"id":2}"#),
+        ("candidate", r#"{"jsonrpc":"2.0","method":"onIceCandidate","params":{"endpointName":"con_A","candidate":"","sdpMid":"0","sdpMLineIndex":0},"id":3}"#),
+        ("signal", r#"{"jsonrpc":"2.0","method":"sendMessage","params":{"message":"{\"to\":[]}"},"id":22}"#),
+        ("leave", r#"{"jsonrpc":"2.0","method":"leaveRoom","params":{},"id":19}"#),
+        ("connect", r#"{"jsonrpc":"2.0","method":"connect","params":{"sessionId":"7g2","reconnect":true},"id":21}"#),
+        ("no_id", r#"{"jsonrpc":"2.0","method":"echo"}"#),
+        ("text_id", r#"{"jsonrpc":"2.0","method":"echo","id":"a"}"#),
+        ("odd_id", r#"{"jsonrpc":"2.0","method":"echo","id":{}}"#),
+        ("odd_method", r#"{"jsonrpc":"2.0","method":7,"id":1}"#),
+        ("odd_params", r#"{"jsonrpc":"2.0","method":"echo","params":[1],"id":1}"#),
+        ("response", r#"{"jsonrpc":"2.0","result":"push","id":1}"#),
+        ("array", "[1,2]"),
+        ("deep", "[[[[[[[[[[[[[[[[{}]]]]]]]]]]]]]]]]"),
+        ("number", "1e999"),
+    ];
+    frames.iter().map(|(name, text)| (*name, text.as_bytes().to_vec())).collect()
 }

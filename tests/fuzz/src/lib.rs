@@ -8,18 +8,28 @@
 //! that `-set_cover_merge=1` selects.
 
 mod control_frames;
+mod json_rpc;
 mod rtcp;
 mod rtp;
+mod sdp;
 mod stun;
 
 pub use control_frames::control_frames;
+pub use json_rpc::json_rpc;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
+pub use sdp::sdp;
 pub use stun::stun;
 
 /// A function that panics on bytes that break an invariant.
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their corpus.
-pub const TARGETS: &[(&str, Target)] =
-    &[("stun", stun), ("rtp", rtp), ("rtcp", rtcp), ("control_frames", control_frames)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("stun", stun),
+    ("rtp", rtp),
+    ("rtcp", rtcp),
+    ("control_frames", control_frames),
+    ("sdp", sdp),
+    ("json_rpc", json_rpc),
+];

@@ -1,0 +1,24 @@
+use millrace_controlplane::openvidu::rpc::{self, Unreadable};
+
+/// Frames on the signalling socket: what is read keeps its id, and what is written back under that id is JSON with
+/// the id and either a result or an error, never both.
+pub fn json_rpc(data: &[u8]) {
+    let id = match rpc::json_rpc(data) {
+        Ok(request) => {
+            assert!(request.id.is_number() || request.id.is_string() || request.id.is_null());
+            for name in ["token", "sender", "recorder", ""] {
+                let text = request.text(name).is_ok();
+                assert_eq!(text, request.params.get(name).is_some_and(serde_json::Value::is_string));
+                let flag = request.flag(name).is_ok();
+                assert_eq!(flag, request.params.get(name).is_some_and(serde_json::Value::is_boolean));
+            }
+            request.id
+        }
+        Err(Unreadable::Invalid(id, _)) => id,
+        Err(Unreadable::Parse(_) | Unreadable::Response) => return,
+    };
+    let text = rpc::success(&id, serde_json::Map::new(), Some("session"));
+    let written: serde_json::Value = serde_json::from_str(&text).expect("a response is JSON");
+    assert_eq!(written["id"], id);
+    assert!(written.get("result").is_some() && written.get("error").is_none());
+}
