@@ -4,9 +4,7 @@
 use std::time::Instant as Wall;
 
 use dataplane_core::Duration;
-use dataplane_protocol::{
-    Command, RemoveTransport, SrtpProfile, TransportState, Unpublish, Unsubscribe,
-};
+use dataplane_protocol::{Command, RemoveTransport, SrtpProfile, TransportState, Unpublish, Unsubscribe};
 use millrace_tests::sim::{AUDIO_SSRC, ClientKind, EPOCH, Link, Part, Random, VIDEO_SSRC, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -117,9 +115,8 @@ fn a_newcomer_gets_a_keyframe_at_once() {
     world.run(Duration::from_secs(2));
     let newcomer = world.add(subscriber(0), 0);
     // Check, answer; PLI, next frame (33 ms): four times 10 ms of network.
-    let came = world.run_until(Duration::from_millis(100), |world| {
-        world.clients[newcomer].received.first_frame.is_some()
-    });
+    let came =
+        world.run_until(Duration::from_millis(100), |world| world.clients[newcomer].received.first_frame.is_some());
     assert!(came && world.clients[newcomer].received.began_with_keyframe);
 }
 
@@ -173,7 +170,8 @@ fn consent_ends_after_thirty_seconds_and_comes_back() {
     world.clients[1].dead = true;
     // Its last check was up to 2.5 s ago.
     world.run(Duration::from_secs(27));
-    let state = |world: &World| world.events.iter().rev().find(|event| event.transport == 101).map(|event| event.state());
+    let state =
+        |world: &World| world.events.iter().rev().find(|event| event.transport == 101).map(|event| event.state());
     assert_eq!(state(&world), Some(TransportState::Connected));
     world.run(Duration::from_secs(5));
     assert_eq!(state(&world), Some(TransportState::Disconnected));

@@ -11,8 +11,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane_core::{
-    Claims, Datagram, Duration, HandshakeInput, Instant, Limits, Output, Path, Registry, RegistryLimits, Shard, ShardCommand,
-    ShardConfig, SrtpKeys, TxBatch,
+    Claims, Datagram, Duration, HandshakeInput, Instant, Limits, Output, Path, Registry, RegistryLimits, Shard,
+    ShardCommand, ShardConfig, SrtpKeys, TxBatch,
 };
 use dataplane_protocol::{Command, Failure, SrtpProfile, TransportEvent};
 
@@ -38,11 +38,9 @@ pub struct Link {
 
 impl Link {
     /// Neither loss nor jitter, 10 ms.
-    pub const CLEAN: Self =
-        Self { loss: 0.0, delay: Duration::from_millis(10), jitter: Duration::from_millis(0) };
+    pub const CLEAN: Self = Self { loss: 0.0, delay: Duration::from_millis(10), jitter: Duration::from_millis(0) };
     /// 5 % loss, 20 ms, and up to 15 ms more: reordering within a frame and between frames.
-    pub const ROUGH: Self =
-        Self { loss: 0.05, delay: Duration::from_millis(20), jitter: Duration::from_millis(15) };
+    pub const ROUGH: Self = Self { loss: 0.05, delay: Duration::from_millis(20), jitter: Duration::from_millis(15) };
 }
 
 /// The claim table of the simulated process.
@@ -188,7 +186,12 @@ impl World {
 
     /// Sum over all shards of what they dropped for this reason.
     pub fn drops(&mut self, reason: &str) -> u64 {
-        self.stats().iter().flat_map(|stats| &stats.drops).filter(|drop| drop.reason == reason).map(|drop| drop.count).sum()
+        self.stats()
+            .iter()
+            .flat_map(|stats| &stats.drops)
+            .filter(|drop| drop.reason == reason)
+            .map(|drop| drop.count)
+            .sum()
     }
 
     /// Every shard's counters.
