@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { startBrowser } from './lib/browser.mjs';
 import { startMillrace } from './lib/millrace.mjs';
 import { until } from './lib/poll.mjs';
+import { random } from './lib/random.mjs';
 import { startRelay } from './lib/relay.mjs';
 import { mediaGoesOn } from './lib/watch.mjs';
 
@@ -127,15 +128,4 @@ function garbage(next, pick) {
     bytes.writeUInt16BE((bytes.length - 20) & ~3, 2);
   }
   return bytes;
-}
-
-/** Reproducible numbers below a bound (xorshift). */
-function random(seed) {
-  let x = seed;
-  return (bound) => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % bound;
-  };
 }

@@ -1,5 +1,7 @@
 //! Replays the committed corpora of the fuzz targets, so that what fuzzing found once stays found.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "what fails here is a failing test")]
+
 #[path = "../fuzz/src/lib.rs"]
 pub mod targets;
 

@@ -1,6 +1,8 @@
 //! Whole calls in virtual time: checks, SRTP with injected keys, NACK, RTX, PLI, reports, over a network that
 //! loses and reorders. Every run is a function of its seed, which a failure names.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "what fails here is a failing test")]
+
 use std::time::Instant as Wall;
 
 use dataplane_core::Duration;

@@ -57,7 +57,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Arrays for [`BATCH`] messages; `gso` says whether to try segmentation at all.
+    /// Arrays for one call; `gso` says whether to try segmentation at all.
     pub fn new(gso: bool) -> Self {
         Self {
             gso,

@@ -1,7 +1,9 @@
-// Somebody on the path between the clients and the media port, who keeps copies, can send as a client, and can give
-// clients new addresses.
+// Somebody on the path between the clients and the media port, who keeps copies, can send as a client, gives clients new
+// addresses, and loses datagrams.
 
 import { createSocket } from 'node:dgram';
+
+import { random } from './random.mjs';
 
 /** Datagrams kept of each client, the newest. */
 const KEPT = 500;
@@ -16,6 +18,7 @@ export async function startRelay() {
 class Relay {
   constructor() {
     this.flows = new Map();
+    this.random = random(7);
     this.front = createSocket('udp4');
     this.front.on('message', (datagram, from) => this.up(datagram, from));
   }
@@ -44,13 +47,28 @@ class Relay {
     }
     flow.captured.push(datagram);
     if (flow.captured.length > KEPT) flow.captured.shift();
-    flow.socket.send(datagram, this.mediaPort, '127.0.0.1');
+    if (!this.isLost(datagram)) flow.socket.send(datagram, this.mediaPort, '127.0.0.1');
   }
 
   upstream({ address, port }) {
     const socket = createSocket('udp4');
-    socket.on('message', (answer) => this.front.send(answer, port, address));
+    socket.on('message', (answer) => {
+      if (!this.isLost(answer)) this.front.send(answer, port, address);
+    });
     return socket;
+  }
+
+  /** From now on one in `n` datagrams of media (RFC 7983) is lost, either way; 0: none. */
+  loseOneIn(n) {
+    this.oneIn = n;
+    this.lost = 0;
+  }
+
+  isLost(datagram) {
+    const isMedia = datagram[0] >= 128 && datagram[0] < 192;
+    if (!this.oneIn || !isMedia || this.random(this.oneIn)) return false;
+    this.lost += 1;
+    return true;
   }
 
   /** As a NAT that forgets: every client comes from a new port from now on, and the old ones are closed. */

@@ -403,7 +403,7 @@ impl Client {
     fn seal(&mut self, ssrc: u32, pt: u8, index: u64, (timestamp, marker): (u32, bool), payload: &[u8]) -> Vec<u8> {
         let mut out = vec![0; 1_500];
         out[0] = 0x90;
-        out[1] = pt | u8::from(marker) << 7;
+        out[1] = pt | (u8::from(marker) << 7);
         out[2..4].copy_from_slice(&(index as u16).to_be_bytes());
         out[4..8].copy_from_slice(&timestamp.to_be_bytes());
         out[8..12].copy_from_slice(&ssrc.to_be_bytes());
@@ -494,7 +494,7 @@ impl Client {
         }
         // Its wall clock is 5 s behind the server's.
         let unix = super::EPOCH + now.as_micros() - 5_000_000;
-        let ntp = (unix / 1_000_000 + 2_208_988_800) << 32 | ((unix % 1_000_000) << 32) / 1_000_000;
+        let ntp = ((unix / 1_000_000 + 2_208_988_800) << 32) | (((unix % 1_000_000) << 32) / 1_000_000);
         let (video, audio) = (self.rtp_time(now, 90_000), self.rtp_time(now, 48_000));
         let ssrc = self.video_ssrc;
         self.send_rtcp(|writer| {

@@ -36,7 +36,7 @@ impl Part {
         payload.extend(self.frame.to_be_bytes());
         payload.extend(self.part.to_be_bytes());
         payload.extend(self.parts.to_be_bytes());
-        let mut random = Random::new(u64::from(self.frame) << 16 | u64::from(self.part));
+        let mut random = Random::new((u64::from(self.frame) << 16) | u64::from(self.part));
         let rest = 900 + random.below(200) as usize;
         payload.extend((0..rest).map(|_| random.next() as u8));
         payload
