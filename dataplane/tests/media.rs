@@ -6,6 +6,7 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Client, PASSWORD, PATIENCE, Server, create, remote};
 use dataplane_core::wire::stun::{Class, IntegrityKey, Message, Role, write_binding_request};
@@ -25,22 +26,31 @@ fn udp(server: &Server, ip: &str) -> UdpSocket {
     socket
 }
 
+/// A transaction id that no other check has: a copy of one is refused from another address.
+fn transaction() -> [u8; 12] {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = [7; 12];
+    id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    id
+}
+
 fn check(transport: u64, password: &str) -> Vec<u8> {
     let mut request = vec![0; 256];
     let user = format!("ufrag{transport}:client");
     let key = IntegrityKey::new(password);
-    let len = write_binding_request(&mut request, [7; 12], &user, 1, Role::Controlling(1), true, &key).unwrap();
+    let len = write_binding_request(&mut request, transaction(), &user, 1, Role::Controlling(1), true, &key).unwrap();
     request.truncate(len);
     request
 }
 
 /// Sends a check and gives the class of the answer.
 fn ping(socket: &UdpSocket, transport: u64, password: &str) -> Class {
-    socket.send(&check(transport, password)).unwrap();
+    let request = check(transport, password);
+    socket.send(&request).unwrap();
     let mut answer = [0; 1500];
     let len = socket.recv(&mut answer).unwrap();
     let message = Message::parse(&answer[..len]).unwrap();
-    assert_eq!(message.transaction_id(), [7; 12]);
+    assert_eq!(message.transaction_id(), request[8..20]);
     message.class()
 }
 
