@@ -6,7 +6,7 @@ import test from 'node:test';
 import { until } from './lib/poll.mjs';
 import { stage } from './lib/setup.mjs';
 
-const on = stage({ millrace: { env: { OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH: '3000' } } });
+const on = stage({ env: { OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH: '3000' } });
 
 test('a 720p camera climbs above 1 Mbit/s within 10 s', on.watched(async (t) => {
   const session = await on.millrace.createSession();

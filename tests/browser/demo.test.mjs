@@ -12,7 +12,7 @@ const ARTIFACTS = fileURLToPath(new URL('artifacts/', import.meta.url));
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 
-const on = stage({ millrace: { env: { MILLRACE_DEMO: 'true' } } });
+const on = stage({ env: { MILLRACE_DEMO: 'true' } });
 
 /** Opens the page, up to the own picture, as a person with a small camera: six of 720p are too much for one machine to encode. */
 async function visitor(name, { camera = { width: 640, height: 360, frameRate: 15 }, viewport = DESKTOP } = {}) {

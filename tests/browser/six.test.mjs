@@ -7,7 +7,7 @@ import { VERSIONS } from './lib/browser.mjs';
 import { until, window } from './lib/poll.mjs';
 import { stage } from './lib/setup.mjs';
 
-const on = stage({ millrace: { workers: 2 } });
+const on = stage({ workers: 2 });
 
 /**
  * Drops that lose no media: `duplicate` is a retransmission that came after the packet itself, `padding` a

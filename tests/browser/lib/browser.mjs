@@ -16,6 +16,8 @@ const CLIENTS = {
 };
 const PAGE = new URL('../page/', import.meta.url);
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+/** Console lines of each page that are shown when a test fails. */
+const SHOWN_LINES = 40;
 const ARGUMENTS = [
   '--no-sandbox',
   '--use-fake-device-for-media-stream',
@@ -73,15 +75,19 @@ class Browser {
     return participant;
   }
 
-  /** What the pages wrote to their consoles, for a failed test. */
+  /** What the pages wrote to their consoles, were told and received, for a failed test. */
   async logs() {
+    const ask = (answer) => {
+      const late = new Promise((resolve) => setTimeout(resolve, 2_000, 'no answer'));
+      return Promise.race([answer.catch(() => 'none'), late]);
+    };
     const parts = await Promise.all(
       this.participants.map(async (participant) => {
-        const events = await Promise.race([
-          participant.events().catch(() => 'gone'),
-          new Promise((resolve) => setTimeout(resolve, 2_000, 'no answer')),
-        ]);
-        return `--- page ${participant.name} (${participant.version})\n${participant.console.slice(-40).join('\n')}\nevents: ${JSON.stringify(events)}`;
+        const { name, version, console } = participant;
+        const asked = [participant.events(), participant.received(), participant.published()];
+        const [events, received, published] = (await Promise.all(asked.map(ask))).map((part) => JSON.stringify(part));
+        return `--- page ${name} ${version}\n${console.slice(-SHOWN_LINES).join('\n')}
+events: ${events}\nreceived: ${received}\npublished: ${published}`;
       }),
     );
     return parts.join('\n');

@@ -4,19 +4,27 @@ import { after, afterEach, before } from 'node:test';
 
 import { startBrowser } from './browser.mjs';
 import { startMillrace } from './millrace.mjs';
+import { startRelay } from './relay.mjs';
 
-/** Registers the hooks; the answer is filled in before the first test. */
-export function stage({ millrace: millraceOptions, browser: browserOptions } = {}) {
+/**
+ * Registers the hooks; the answer is filled in before the first test. `env` and `workers` are Millrace's; with `relay`
+ * all media goes through one, so that a test can meddle with it.
+ */
+export function stage({ env = {}, workers, relay = false } = {}) {
   const stage = {};
   before(async () => {
-    stage.millrace = await startMillrace(millraceOptions);
-    stage.browser = await startBrowser(browserOptions);
+    if (relay) stage.relay = await startRelay();
+    const announce = relay ? { MILLRACE_ANNOUNCE: `127.0.0.1:${stage.relay.port}` } : {};
+    stage.millrace = await startMillrace({ env: { ...announce, ...env }, workers });
+    stage.relay?.target(stage.millrace.mediaPort);
+    stage.browser = await startBrowser();
   });
   afterEach(async () => {
     await stage.browser?.closePages();
   });
   after(async () => {
     await stage.browser?.stop();
+    stage.relay?.close();
     await stage.millrace?.stop();
   });
   /** A test's body that shows the logs when it fails. */
@@ -25,6 +33,7 @@ export function stage({ millrace: millraceOptions, browser: browserOptions } = {
       await body(t);
     } catch (error) {
       t.diagnostic(stage.millrace.logs());
+      t.diagnostic(`drops: ${JSON.stringify((await stage.millrace.metrics().catch(() => undefined))?.drops())}`);
       t.diagnostic(await stage.browser.logs());
       throw error;
     }
