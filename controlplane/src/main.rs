@@ -48,6 +48,6 @@ fn log(config: &Config) {
     if human {
         builder.with_ansi(std::io::stderr().is_terminal()).init();
     } else {
-        builder.json().init();
+        builder.json().flatten_event(true).init();
     }
 }
