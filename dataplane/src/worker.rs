@@ -30,6 +30,9 @@ const COMMAND_BUDGET: usize = 256;
 const HANDSHAKE_BUDGET: usize = 256;
 /// Messages taken per turn from each other worker.
 const PEER_BUDGET: usize = 256;
+/// Messages of one ring between two flushes, so that a worker which was held up does not take in more of a track
+/// than the track remembers.
+const PEER_BATCH: usize = 32;
 /// Batches of datagrams received per turn and socket.
 const RECEIVE_BUDGET: usize = 8;
 /// Bytes sent by one flush: a keyframe of 60 kB to 16 subscribers.
@@ -199,7 +202,9 @@ impl Worker {
         self.inbox.doorbell.answer();
         self.take_commands(now);
         self.take_handshakes(now);
+        let held = self.has_more;
         self.take_peer_messages(now);
+        self.has_more |= held;
         for socket in 0..self.sockets.len() {
             self.receive(now, socket);
         }
@@ -228,17 +233,34 @@ impl Worker {
     }
 
     fn take_peer_messages(&mut self, now: Instant) {
-        let own = self.index as usize;
-        for from in (0..self.rings.workers()).filter(|from| *from != own) {
-            for taken in 0.. {
-                if taken == PEER_BUDGET {
-                    self.has_more = true;
-                    break;
-                }
-                let Some(message) = self.rings.pop(from, own) else { break };
-                self.core.call(now, |shard, claims| shard.handle_peer(now, claims, from as u32, message));
+        for _ in 0..PEER_BUDGET / PEER_BATCH {
+            self.has_more = self.take_peer_batch(now);
+            if !self.has_more {
+                return;
             }
         }
+    }
+
+    /// Takes a batch from every ring and sends what came of it; true if a ring may hold more.
+    fn take_peer_batch(&mut self, now: Instant) -> bool {
+        let own = self.index as usize;
+        let (mut is_more, mut got) = (false, false);
+        for from in (0..self.rings.workers()).filter(|from| *from != own) {
+            let mut taken = 0;
+            while taken < PEER_BATCH
+                && let Some(message) = self.rings.pop(from, own)
+            {
+                taken += 1;
+                self.core.call(now, |shard, claims| shard.handle_peer(now, claims, from as u32, message));
+            }
+            is_more |= taken == PEER_BATCH;
+            got |= taken > 0;
+        }
+        if got {
+            self.transmit(now);
+            self.route_outputs();
+        }
+        is_more
     }
 
     fn receive(&mut self, now: Instant, socket: usize) {
