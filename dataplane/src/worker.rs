@@ -270,6 +270,9 @@ impl Worker {
             }
             let got = self.receiver.receive(&self.sockets[socket], &mut ShardSlots(&mut self.core.shard));
             self.readable[socket] = got == BATCH;
+            // Whoever was answered by the control plane may have sent already: what it was promised is in the
+            // queue before its datagram is here, if only this thread looks in this order.
+            self.take_commands(now);
             for index in 0..got {
                 let Some(received) = self.receiver.take(index) else { continue };
                 let datagram = Datagram { buffer: received.id, len: received.len, path: received.path };
@@ -395,5 +398,27 @@ impl Slots for ShardSlots<'_> {
 
     fn give_back(&mut self, id: BufferId) {
         self.0.release_buffer(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane_core::Limits;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_counted_and_the_shard_goes_on() {
+        let shard = ShardConfig { worker: 0, workers: 1, seed: 1, unix_micros_at_zero: 0, limits: Limits::default() };
+        let mut core = Guarded { worker: 0, shard: Shard::new(shard), claims: Arc::new(ClaimTable::new(1)), panics: 0 };
+        let now = Instant::from_micros(1);
+        core.call(now, |_, _| panic!("provoked by the test"));
+        let mut went_on = false;
+        core.call(now, |shard, claims| {
+            shard.handle_timeout(now, claims);
+            went_on = true;
+        });
+        assert!(went_on);
+        assert_eq!(core.panics, 1);
     }
 }

@@ -111,9 +111,10 @@ impl Shard {
 
     fn fan_out(&mut self, now: Instant, batch: &mut TxBatch) -> Progress {
         let send_time = ext::abs_send_time(self.unix_micros(now));
-        let Self { tracks, endpoints, pool, counters, dirty, cursor, wheel, .. } = self;
+        let Self { tracks, endpoints, pool, counters, dirty, cursor, wheel, current, .. } = self;
         while let Some(key) = dirty.get(cursor.track).copied() {
             let track = &mut *tracks[key];
+            *current = Some(track.endpoint);
             let mut forward = Forward { endpoints, pool, counters, send_time };
             if forward.track(track, cursor, batch) == Progress::Full {
                 return Progress::Full;

@@ -271,11 +271,19 @@ impl Shard {
         self.counters.drop(DropReason::PeerRingFull);
     }
 
-    /// After a panic in one of the `handle_…` methods: fails the transport that was being handled, so that
-    /// nothing of it is touched again. The buffer in hand stays lost; panics are counted.
+    /// After a panic in any method: fails the transport that was being handled, so that nothing of it is touched
+    /// again, and forgets what was pending. The buffer in hand stays lost; panics are counted.
     pub fn recover_from_panic(&mut self, _now: Instant) {
         self.counters.panics += 1;
         self.counters.drop(DropReason::Panic);
+        // What was about to be sent may be what panics: it must not be met again.
+        while let Some(key) = self.dirty.pop() {
+            if let Some(track) = self.tracks.get_mut(key) {
+                track.pending.clear();
+                track.dirty = false;
+            }
+        }
+        self.cursor = fanout::Cursor::default();
         if let Some(key) = self.current.take()
             && self.endpoints.contains(key)
         {
