@@ -182,6 +182,9 @@ async fn signalling(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if app.hub.metrics.sockets.get() >= ws::MAX_SOCKETS {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many signalling sockets are open").into_response();
+    }
     let known = cookie(&headers).filter(|value| value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit()));
     let (value, fresh) = match known {
         Some(value) => (value.to_owned(), false),

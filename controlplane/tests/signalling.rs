@@ -458,3 +458,29 @@ async fn a_stopping_server_says_so() {
     same(&a.expect("participantEvicted").await, expected);
     assert_eq!(a.frame().await, Err((1001, "server stops".into())));
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected_and_holds_nobody_up() {
+    let server = Server::start().await;
+    server.session("room").await;
+    let mut talker = server.join("room", "PUBLISHER", None).await;
+    let mut deaf = server.join("room", "PUBLISHER", None).await;
+    talker.expect("participantJoined").await;
+    // The deaf one's socket takes some megabytes, its outbox eight more; then it is cut off and its seat waits.
+    let data = "x".repeat(900_000);
+    let message = json!({"to": [], "data": data, "type": "signal:flood"}).to_string();
+    for _ in 0..60 {
+        talker.send("sendMessage", json!({"message": message})).await;
+        let mut answered = false;
+        while !answered {
+            answered = talker.frame().await.expect("the talker stays").get("id").is_some();
+        }
+    }
+    let mut last = String::new();
+    while let Ok(frame) = deaf.frame().await {
+        last = frame["method"].as_str().unwrap_or_default().to_owned();
+    }
+    assert_eq!(last, "sendMessage", "it got what fitted, then the end");
+    talker.result("echo", json!({})).await;
+    server.stop().await;
+}

@@ -26,7 +26,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Hub {
     pub(super) settings: Settings,
     pub(super) media: Media,
-    pub(super) metrics: Metrics,
+    pub(crate) metrics: Metrics,
     clock: Clock,
     rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
     sessions: Mutex<HashMap<String, Arc<RpcSession>>>,

@@ -1,5 +1,6 @@
 //! RPC sessions: who a socket speaks for, over as many sockets as it takes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
@@ -10,7 +11,9 @@ use super::room::RoomHandle;
 use super::rpc::Request;
 
 /// Frames that may wait for a slow reader before it is disconnected.
-pub(super) const OUTBOX_FRAMES: usize = 1024;
+const OUTBOX_FRAMES: usize = 1024;
+/// Bytes that may wait for a slow reader: several joins of a large room. One frame may always wait, however long.
+const OUTBOX_BYTES: usize = 8 << 20;
 /// Requests that may wait behind one that is being worked on.
 pub(super) const QUEUED_REQUESTS: usize = 256;
 
@@ -26,17 +29,55 @@ pub(super) enum Frame {
 /// The way to one socket.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
-    pub(super) frames: mpsc::Sender<Frame>,
+    frames: mpsc::Sender<Frame>,
+    /// Bytes in `frames`.
+    waiting: Arc<AtomicUsize>,
     /// Cut when the socket must go without a farewell.
     pub(super) cut: CancellationToken,
 }
 
+/// The socket's end of an [`Outbox`].
+pub(super) struct OutboxReader {
+    frames: mpsc::Receiver<Frame>,
+    waiting: Arc<AtomicUsize>,
+}
+
 impl Outbox {
+    /// Both ends of an empty one.
+    pub(super) fn new() -> (Self, OutboxReader) {
+        let (sender, receiver) = mpsc::channel(OUTBOX_FRAMES);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let reader = OutboxReader { frames: receiver, waiting: waiting.clone() };
+        (Self { frames: sender, waiting, cut: CancellationToken::new() }, reader)
+    }
+
     /// Queues a frame; a reader that does not keep up is cut off.
     pub(super) fn send(&self, frame: Frame) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.frames.try_send(frame) {
+        let len = frame.len();
+        let before = self.waiting.fetch_add(len, Ordering::Relaxed);
+        let is_full = before > 0 && before + len > OUTBOX_BYTES;
+        if is_full || matches!(self.frames.try_send(frame), Err(mpsc::error::TrySendError::Full(_))) {
             tracing::warn!("client reads too slowly, disconnecting it");
             self.cut.cancel();
+        }
+    }
+}
+
+impl OutboxReader {
+    /// The next frame.
+    pub(super) async fn next(&mut self) -> Option<Frame> {
+        let frame = self.frames.recv().await?;
+        self.waiting.fetch_sub(frame.len(), Ordering::Relaxed);
+        Some(frame)
+    }
+}
+
+impl Frame {
+    /// Bytes that wait with it.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Close(..) => 0,
         }
     }
 }

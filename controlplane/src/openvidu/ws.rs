@@ -7,17 +7,17 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use controlplane_room::Input;
 use prometheus::IntGauge;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::compat::code;
 use super::hub::Hub;
 use super::rpc::{self, Request, Unreadable};
-use super::session::{Frame, OUTBOX_FRAMES, Outbox, RpcSession, Seat};
+use super::session::{Frame, Outbox, RpcSession, Seat};
 
 /// Longest frame accepted from a client, in bytes.
 pub const MAX_FRAME: usize = 1 << 20;
+/// Sockets open at a time; each may hold some megabytes for a slow reader.
+pub const MAX_SOCKETS: i64 = 50_000;
 /// Ping interval assumed until the client tells its own.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(20);
 /// Intervals that may pass without a ping.
@@ -39,12 +39,12 @@ pub struct Visitor {
 
 /// Serves one socket until it closes.
 pub async fn serve(hub: Arc<Hub>, visitor: Visitor, mut socket: WebSocket) {
-    let (frames, mut queue) = mpsc::channel(OUTBOX_FRAMES);
-    let cut = CancellationToken::new();
+    let (outbox, mut queue) = Outbox::new();
+    let cut = outbox.cut.clone();
     let mut line = Line {
         hub: hub.clone(),
         visitor,
-        outbox: Outbox { frames, cut: cut.clone() },
+        outbox,
         session: None,
         interval: None,
         deadline: Instant::now() + DEFAULT_INTERVAL * MISSED_PINGS,
@@ -57,7 +57,7 @@ pub async fn serve(hub: Arc<Hub>, visitor: Visitor, mut socket: WebSocket) {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 Some(Ok(_)) => {}
             },
-            frame = queue.recv() => match frame {
+            frame = queue.next() => match frame {
                 Some(Frame::Text(text)) => {
                     let sent = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Text(text.into()))).await;
                     if !matches!(sent, Ok(Ok(()))) {
