@@ -5,7 +5,7 @@
 
 use std::time::Instant as Wall;
 
-use dataplane_core::Duration;
+use dataplane_core::{Duration, HandshakeInput};
 use dataplane_protocol::{Command, RemoveTransport, SrtpProfile, TransportState, Unpublish, Unsubscribe};
 use millrace_tests::sim::{AUDIO_SSRC, ClientKind, EPOCH, Link, Part, Random, VIDEO_SSRC, World};
 
@@ -187,6 +187,23 @@ fn consent_ends_after_thirty_seconds_and_comes_back() {
     assert_eq!(state(&world), Some(TransportState::Connected));
     assert!(world.clients[1].received.frames.len() > before + 30);
     assert!(world.clients[1].received.reports.len() > reports + 3, "reports go on too");
+}
+
+#[test]
+fn a_transport_that_ends_before_it_is_removed_holds_nothing_up() {
+    for ending in [0, 1] {
+        let mut world = call(18, 2, Link::CLEAN, GCM, &[0, 1]);
+        world.add(ClientKind::Publisher, 0);
+        world.run(SECOND);
+        // In the middle of a frame, with feedback, NACKs and reports due on it.
+        world.run(Duration::from_millis(17));
+        world.handshake(ending, |transport| HandshakeInput::Closed { transport });
+        world.run(Duration::from_secs(3));
+        let told = world.events.iter().rev().find(|event| event.transport == 100 + ending as u64);
+        assert_eq!(told.map(|event| event.state()), Some(TransportState::Closed));
+        let frames = world.clients[2].received.frames.len();
+        assert_eq!(frames > 100, ending == 1, "client {ending} ended, the other one saw {frames} frames");
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub(crate) struct Wheel {
     nodes: Vec<Node>,
     /// The tick up to which everything due has been taken.
     cursor: u64,
+    /// The earliest tick that can be scheduled: after the one that is being taken, so that whoever asks for
+    /// another turn at once cannot keep the caller from ever finishing.
+    floor: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +35,13 @@ struct Node {
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Self { heads: [NONE; BUCKETS], occupied: [0; WORDS], nodes: Vec::new(), cursor: 0 }
+        Self { heads: [NONE; BUCKETS], occupied: [0; WORDS], nodes: Vec::new(), cursor: 0, floor: 0 }
     }
 
     /// Sets `key`'s deadline to `at`, unless it already has an earlier one.
     pub(crate) fn schedule(&mut self, key: u32, at: Instant) {
-        // Rounded up, so that a deadline is never taken early; and never behind the cursor.
-        let due = at.as_micros().div_ceil(TICK).max(self.cursor);
+        // Rounded up, so that a deadline is never taken early.
+        let due = at.as_micros().div_ceil(TICK).max(self.floor);
         if self.nodes.len() <= key as usize {
             self.nodes.resize(key as usize + 1, Node { due: 0, next: NONE, prev: NONE, linked: false });
         }
@@ -62,6 +65,7 @@ impl Wheel {
     /// Takes one key whose deadline has come.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
         let now = now.as_micros() / TICK;
+        self.floor = self.floor.max(now + 1);
         while self.cursor <= now {
             if let Some(key) = self.due_in_bucket(self.cursor) {
                 self.unlink(key);
@@ -165,6 +169,20 @@ mod tests {
         assert_eq!(wheel.pop_due(at(50)), Some(3));
         assert_eq!(wheel.pop_due(at(300)), None);
         assert_eq!(wheel.next(), Instant::FAR_FUTURE);
+    }
+
+    #[test]
+    fn asking_again_at_once_does_not_go_on_for_ever() {
+        let mut wheel = Wheel::new();
+        wheel.schedule(1, at(0));
+        let now = at(1_000);
+        let mut turns = 0;
+        while let Some(key) = wheel.pop_due(now) {
+            wheel.schedule(key, at(0));
+            turns += 1;
+        }
+        assert_eq!(turns, 1);
+        assert_eq!(wheel.pop_due(at(1_005)), Some(1));
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use dataplane_core::{
     Claims, Datagram, Duration, HandshakeInput, Instant, Limits, Output, Path, Registry, RegistryLimits, Shard,
     ShardCommand, ShardConfig, SrtpKeys, TxBatch,
 };
-use dataplane_protocol::{Command, Failure, SrtpProfile, TransportEvent};
+use dataplane_protocol::{Command, Failure, SrtpProfile, TransportEvent, TransportId};
 
 pub use client::{Client, ClientKind, Received};
 pub use media::{AUDIO_SSRC, Part, VIDEO_RTX_SSRC, VIDEO_SSRC};
@@ -156,6 +156,15 @@ impl World {
             self.registry.release_slot(slot);
         }
         Ok(())
+    }
+
+    /// Tells the owner of a client's transport what the handshake service would.
+    pub fn handshake(&mut self, client: usize, input: impl Fn(TransportId) -> HandshakeInput) {
+        let transport = TransportId(self.clients[client].transport());
+        for worker in 0..self.shards.len() {
+            self.shards[worker].handle_handshake(self.now, &self.claims, input(transport));
+            self.settle(worker);
+        }
     }
 
     /// Lets `span` pass.

@@ -52,7 +52,7 @@ impl Shard {
     fn run_feedback(&mut self, now: Instant, key: usize) {
         loop {
             let Some(live) = self.endpoints[key].live.as_mut() else { return };
-            if live.feedback.due().is_none_or(|due| due > now) {
+            if !live.is_connected() || live.feedback.due().is_none_or(|due| due > now) {
                 return;
             }
             let mut feedback = std::mem::take(&mut live.feedback);
@@ -60,9 +60,6 @@ impl Shard {
             self.send_feedback(key, |writer, sender| feedback.write(now, writer, sender, media));
             if let Some(live) = self.endpoints[key].live.as_mut() {
                 live.feedback = feedback;
-                if !live.is_connected() {
-                    return;
-                }
             }
         }
     }
@@ -103,12 +100,11 @@ impl Shard {
                 next = next.min(due);
             }
         }
-        if let Some(live) = &endpoint.live {
+        // A transport that has ended, or whose client has not consented, has nothing due of its own.
+        if let Some(live) = endpoint.live.as_ref().filter(|live| live.is_connected()) {
+            next = next.min(live.report_due).min(live.paths.consent_ends());
             if let Some(due) = live.feedback.due() {
                 next = next.min(due);
-            }
-            if live.is_connected() {
-                next = next.min(live.report_due).min(live.paths.consent_ends());
             }
         }
         if next != Instant::FAR_FUTURE {
