@@ -292,6 +292,21 @@ fn without_rtx_a_repetition_is_the_same_packet() {
 }
 
 #[test]
+fn a_nack_that_was_not_negotiated_repeats_nothing() {
+    let mut world = call(19, 1, Link::CLEAN, GCM, &[0]);
+    world.run(Duration::from_secs(2));
+    let all: Vec<u16> = (0..0x8000).collect();
+    for sequences in all.chunks(200) {
+        world.clients[1].send_audio_nack(sequences);
+    }
+    world.run(SECOND);
+    let audio = world.snapshots()[0].subscriptions.iter().find(|info| info.subscription % 10 == 1).cloned();
+    let audio = audio.expect("the audio subscription");
+    assert!(audio.nacks_received >= 0x8000, "it was asked: {}", audio.nacks_received);
+    assert_eq!(audio.retransmitted, 0);
+}
+
+#[test]
 fn garbage_and_replays_change_nothing() {
     let mut world = call(16, 2, Link::CLEAN, GCM, &[0, 1]);
     world.run(SECOND);

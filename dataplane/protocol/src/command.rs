@@ -159,7 +159,8 @@ pub struct Subscribe {
     /// The same codec as the track's, in the subscriber's numbering.
     #[prost(message, optional, tag = "5")]
     pub codec: Option<CodecParameters>,
-    /// SSRC to send with, unique on the subscriber's transport.
+    /// SSRC to send with. It must never have been used before on the subscriber's transport, not even by a
+    /// subscription that has ended: its packet indices begin anew, and with them the cipher's nonces.
     #[prost(uint32, tag = "6")]
     pub ssrc: u32,
     /// SSRC for RFC 4588 retransmissions; needed when the codec has an RTX payload type.

@@ -483,6 +483,11 @@ impl Client {
         }
     }
 
+    /// Asks for audio again, for which no NACK was negotiated.
+    pub fn send_audio_nack(&mut self, sequences: &[u16]) {
+        self.send_rtcp(|writer| assert!(writer.nack(1, 0xaaaa_0000, sequences)));
+    }
+
     /// Asks for a keyframe as a decoder that lost its way does.
     pub fn send_pli(&mut self) {
         self.send_rtcp(|writer| assert!(writer.pli(1, 0xaaaa_0001)));

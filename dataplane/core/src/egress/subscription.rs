@@ -26,6 +26,8 @@ pub(crate) struct Outgoing {
     header: HeaderTemplate,
     payload_type: u8,
     rtx_payload_type: Option<u8>,
+    /// Whether packets may be sent again: by RTX, or, where NACK was negotiated without it, as the same bytes.
+    pub(crate) answers_nack: bool,
     pub(crate) fir_seen: Option<u8>,
     pub(crate) rtt: Duration,
     pub(crate) packets: u64,
@@ -72,6 +74,7 @@ impl Outgoing {
             header: HeaderTemplate::new(spec, has_rtx || !codec.nack),
             payload_type: payload_type(codec.payload_type),
             rtx_payload_type,
+            answers_nack: has_rtx || codec.nack,
             fir_seen: None,
             rtt: Duration::ZERO,
             packets: 0,

@@ -23,7 +23,7 @@ use slab::Slab;
 
 use crate::buffer::{BufferId, Pool};
 use crate::ingress::track::Track;
-use crate::io::{Claims, Datagram, HandshakeInput, Output, Path, PeerMessage, ShardSnapshot};
+use crate::io::{Claims, Datagram, HandshakeInput, MAX_DATAGRAM, Output, Path, PeerMessage, ShardSnapshot};
 use crate::stats::{Counters, DropReason};
 use crate::time::{Duration, Instant};
 use crate::timers::Wheel;
@@ -381,6 +381,10 @@ impl Shard {
     fn send_control(&mut self, path: Path, bytes: &[u8]) {
         if self.control.len() >= self.config.limits.max_control_queue {
             self.counters.drop(DropReason::QueueFull);
+            return;
+        }
+        if bytes.len() > MAX_DATAGRAM {
+            self.counters.drop(DropReason::TooLong);
             return;
         }
         match self.pool.copy_in(bytes) {

@@ -122,6 +122,11 @@ impl Shard {
         let full = self.resends.len() >= self.config.limits.max_resends;
         let Some(out) = self.outgoing(sending) else { return };
         out.nacks_received += 1;
+        // Asked for without having been negotiated: its header changes with time, and a repetition under the old
+        // index would seal another text with the same nonce.
+        if !out.answers_nack {
+            return;
+        }
         let Some((index, source)) = out.sequence.unmap(sequence) else { return };
         let rtt = out.rtt;
         if !out.retransmit.admits(now, index, rtt) {
