@@ -231,6 +231,7 @@ impl Control {
                 | ShardCommand::Unpublish(_)
                 | ShardCommand::Subscribe(_)
                 | ShardCommand::Unsubscribe(_)
+                | ShardCommand::Retarget(_)
                 | ShardCommand::Snapshot { .. } => {}
             }
         }

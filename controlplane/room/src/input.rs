@@ -120,6 +120,10 @@ pub struct PublishedTrack {
     pub rtx_ssrc: Option<u32>,
     /// In the publisher's numbering.
     pub extensions: Vec<HeaderExtension>,
+    /// `a=rid` of simulcast layers, in rising quality; empty: one stream.
+    pub rids: Vec<String>,
+    /// Most that the client should send of this kind, in bit/s; 0: no bound.
+    pub max_bitrate_bps: u64,
 }
 
 /// What a publisher sends and how.
@@ -131,6 +135,8 @@ pub struct Publication {
     pub remote: RemoteParameters,
     /// Its media, in m-line order.
     pub tracks: Vec<PublishedTrack>,
+    /// What is sent back to the publisher of its own stream on the same transport (loopback), usually nothing.
+    pub echo: Vec<SubscribedTrack>,
 }
 
 /// One kind of media of a subscription.

@@ -117,6 +117,7 @@ impl Room {
                 rtx_ssrc: track.rtx_ssrc,
                 extensions: track.extensions.clone(),
                 label: label.clone(),
+                ..Publish::default()
             }));
             tracks.push((number, track));
         }
@@ -410,6 +411,7 @@ fn subscribe_command(
         extensions: wanted.extensions.clone(),
         cname: cname(stream).to_owned(),
         label: label.to_owned(),
+        ..Subscribe::default()
     })
 }
 

@@ -112,9 +112,11 @@ pub(crate) fn publication() -> Publication {
         ssrc: None,
         rtx_ssrc: None,
         extensions: vec![],
+        rids: vec![],
+        max_bitrate_bps: 0,
     };
     let tracks = vec![track(MediaKind::Audio, Codec::Opus, "0"), track(MediaKind::Video, Codec::Vp8, "1")];
-    Publication { ice: ice(), remote: remote(), tracks }
+    Publication { ice: ice(), remote: remote(), tracks, echo: Vec::new() }
 }
 
 pub(crate) fn publish(participant: &str) -> Input {

@@ -11,9 +11,16 @@ use super::{codec, extension};
 /// Reads a publishing offer: the first sending audio and the first sending video m-line are accepted, each with exactly
 /// one codec (and its retransmissions); all others are rejected.
 ///
+/// `ssrcs` gives SSRCs that are unique on the publisher's transport, for what is sent back to it.
+///
 /// # Errors
 /// [`SdpError`] when the text cannot be used; [`SdpError::is_codec_mismatch`] tells disagreements about codecs apart.
-pub fn negotiate_publish(offer: &str, policy: &Policy) -> Result<PublishPlan, SdpError> {
+pub fn negotiate_publish(
+    offer: &str,
+    policy: &Policy,
+    ssrcs: &mut dyn FnMut() -> u32,
+) -> Result<PublishPlan, SdpError> {
+    let _ = ssrcs;
     let parsed = parse(offer)?;
     let accepted = first_of_each_kind(&parsed);
     let Some(&first) = accepted.first() else { return Err(SdpError::NoMedia { wanted: "sending" }) };
@@ -27,7 +34,7 @@ pub fn negotiate_publish(offer: &str, policy: &Policy) -> Result<PublishPlan, Sd
     let lines = parsed.sections.iter().enumerate().map(|(i, section)| section.line(position(i))).collect();
     let bundle = accepted.iter().all(|&i| parsed.sections[i].mid.as_ref().is_some_and(|m| parsed.bundle.contains(m)));
     let skeleton = Skeleton { lines, allow_mixed: parsed.allow_mixed, bundle };
-    Ok(PublishPlan { remote, media, skeleton, max_video_receive_kbps: policy.max_video_receive_kbps })
+    Ok(PublishPlan { remote, media, echo: Vec::new(), skeleton, max_video_receive_kbps: policy.max_video_receive_kbps })
 }
 
 /// Writes the answer to a publishing offer.
@@ -84,7 +91,7 @@ fn published(section: &Section, policy: &Policy, allow_mixed: bool) -> Result<Pu
         rtx_ssrc: section.rtx_ssrc.filter(|_| parameters.rtx_payload_type.is_some()),
         extensions: extensions(section, kind, allow_mixed),
         direction: section.direction,
-        simulcast_offered: section.simulcast,
+        rids: Vec::new(),
         codec: parameters,
     })
 }

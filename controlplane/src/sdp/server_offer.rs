@@ -176,6 +176,6 @@ fn as_track(media: &SubscribedMedia) -> PublishedMedia {
         rtx_ssrc: None,
         extensions: Vec::new(),
         direction: super::types::Direction::SendOnly,
-        simulcast_offered: false,
+        rids: Vec::new(),
     }
 }

@@ -11,6 +11,11 @@ use webrtc_sdp::attribute_type::{SdpAttribute, SdpAttributeType};
 
 use super::*;
 
+/// With SSRCs in order.
+pub(super) fn negotiate_publish(offer: &str, policy: &Policy) -> Result<PublishPlan, SdpError> {
+    super::negotiate_publish(offer, policy, &mut counter())
+}
+
 pub(super) const CHROMIUM: &str = include_str!("tests/offers/chromium156_publish.sdp");
 pub(super) const CHROMIUM_AUDIO: &str = include_str!("tests/offers/chromium156_publish_audio.sdp");
 pub(super) const CHROMIUM_H264: &str = include_str!("tests/offers/chromium156_publish_h264.sdp");
@@ -42,7 +47,7 @@ pub(super) fn counter() -> impl FnMut() -> u32 {
 }
 
 pub(super) fn policy(forced: Option<VideoCodec>) -> Policy {
-    Policy { forced_video_codec: forced, max_video_receive_kbps: 1000 }
+    Policy { forced_video_codec: forced, max_video_receive_kbps: 1000, loopback: false }
 }
 
 pub(super) fn published(offer: &str, forced: Option<VideoCodec>) -> Vec<PublishedMedia> {

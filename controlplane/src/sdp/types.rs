@@ -49,6 +49,8 @@ pub struct Policy {
     pub forced_video_codec: Option<VideoCodec>,
     /// Upper bound announced for video towards the server, in kbit/s; 0: none.
     pub max_video_receive_kbps: u32,
+    /// Whether the client is to get its own stream back on the same transport, where its m-lines allow.
+    pub loopback: bool,
 }
 
 /// Direction attributes of RFC 8866, from the point of view of who wrote them.
@@ -100,8 +102,8 @@ pub struct PublishedMedia {
     pub extensions: Vec<HeaderExtension>,
     /// As offered; `SendRecv` is a client that would also receive (loopback).
     pub direction: Direction,
-    /// Whether the offer announces simulcast. The answer takes one stream of it.
-    pub simulcast_offered: bool,
+    /// `a=rid` of the accepted simulcast layers, in rising quality; empty: one stream.
+    pub rids: Vec<String>,
 }
 
 /// A publishing offer, understood.
@@ -111,6 +113,8 @@ pub struct PublishPlan {
     pub remote: RemoteParameters,
     /// The accepted m-lines, at most one of each kind, in the offer's order.
     pub media: Vec<PublishedMedia>,
+    /// What is sent back on them (loopback), in the publisher's numbering; usually nothing.
+    pub echo: Vec<SubscribedMedia>,
     pub(super) skeleton: Skeleton,
     pub(super) max_video_receive_kbps: u32,
 }

@@ -134,6 +134,7 @@ impl DataPlaneState {
                     && self.subscriptions.insert(c.subscription)
             }
             Command::Unsubscribe(c) => self.subscriptions.remove(&c.subscription),
+            Command::Retarget(c) => self.subscriptions.contains(&c.subscription) && self.tracks.contains(&c.track),
             Command::Hello(_) | Command::Snapshot(_) | Command::Stats(_) => true,
         };
         if fine { Outcome::Done(Done {}) } else { Outcome::Failure(Failure::new(ErrorCode::NotFound, "unknown id")) }

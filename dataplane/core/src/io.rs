@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane_protocol::{
-    CreateTransport, Publish, RemoteParameters, SrtpProfile, Subscribe, SubscriptionId, SubscriptionInfo, TrackId,
-    TrackInfo, TransportEvent, TransportId, TransportInfo, WorkerStats,
+    CreateTransport, Publish, RemoteParameters, Retarget, SrtpProfile, Subscribe, SubscriptionId, SubscriptionInfo,
+    TrackId, TrackInfo, TransportEvent, TransportId, TransportInfo, WorkerStats,
 };
 
 use crate::buffer::BufferId;
@@ -63,12 +63,14 @@ pub enum ShardCommand {
     RemoveTransport(TransportId),
     /// A new track.
     Publish(Publish),
-    /// Ends a track and its subscriptions.
+    /// Ends a track and the subscriptions that have no other.
     Unpublish(TrackId),
     /// A new subscription.
     Subscribe(Subscribe),
     /// Ends a subscription.
     Unsubscribe(SubscriptionId),
+    /// Other tracks for a subscription.
+    Retarget(Retarget),
     /// Asks for [`Output::Snapshot`] with the same token.
     Snapshot {
         /// Given back.

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dataplane_protocol::{
-    Command, CreateTransport, ErrorCode, Failure, Publish, RemoteParameters, SetRemote, Snapshot, Subscribe,
-    SubscriptionId, SubscriptionInfo, TrackId, TrackInfo, TransportId, TransportInfo, TransportState,
+    CodecParameters, Command, CreateTransport, ErrorCode, Failure, Publish, RemoteParameters, Retarget, SetRemote,
+    Snapshot, Subscribe, SubscriptionId, SubscriptionInfo, TrackId, TrackInfo, TransportId, TransportInfo,
+    TransportState,
 };
 
 use crate::io::{ShardCommand, ShardSnapshot};
@@ -112,6 +113,7 @@ impl Registry {
             Command::Unpublish(remove) => self.unpublish(TrackId(remove.track)),
             Command::Subscribe(spec) => self.subscribe(spec),
             Command::Unsubscribe(remove) => self.unsubscribe(SubscriptionId(remove.subscription)),
+            Command::Retarget(change) => self.retarget(change),
             Command::Hello(_) | Command::Snapshot(_) | Command::Stats(_) => {
                 Err(Failure::new(ErrorCode::Unsupported, "the command is not about the table"))
             }
@@ -237,7 +239,9 @@ impl Registry {
             if taken(spec.ssrc) || taken(spec.rtx_ssrc) {
                 return Err(exists(format!("ssrc, by track {}", other.spec.track)));
             }
-            if !spec.mid.is_empty() && spec.mid == other.spec.mid {
+            // Simulcast layers share an m-line.
+            let are_layers = !spec.rid.is_empty() && !other.spec.rid.is_empty() && spec.rid != other.spec.rid;
+            if !spec.mid.is_empty() && spec.mid == other.spec.mid && !are_layers {
                 return Err(exists(format!("mid, by track {}", other.spec.track)));
             }
         }
@@ -259,13 +263,12 @@ impl Registry {
     fn subscribe(&mut self, spec: Subscribe) -> Result<Applied, Failure> {
         validate::subscribe(&spec)?;
         let id = SubscriptionId(spec.subscription);
-        let (track_id, transport) = (TrackId(spec.track), TransportId(spec.transport));
+        let transport = TransportId(spec.transport);
         if self.subscriptions.contains_key(&id) {
             return Err(exists(format!("subscription {id}")));
         }
         let owner = self.transports.get(&transport).ok_or_else(|| not_found(format!("transport {transport}")))?;
-        let track = self.tracks.get(&track_id).ok_or_else(|| not_found(format!("track {track_id}")))?;
-        validate::same_codec(spec.codec.as_ref(), track.spec.codec.as_ref())?;
+        self.check_sources(spec.codec.as_ref(), spec.track, &spec.higher)?;
         if self.subscriptions.len() >= self.limits.max_subscriptions {
             return Err(full("subscriptions", self.limits.max_subscriptions));
         }
@@ -284,11 +287,51 @@ impl Registry {
         if let Some(owner) = self.transports.get_mut(&transport) {
             owner.subscriptions.insert(id);
         }
-        if let Some(track) = self.tracks.get_mut(&track_id) {
-            track.subscriptions.insert(id);
-        }
+        self.enlist(id, spec.track, &spec.higher);
         self.subscriptions.insert(id, spec.clone());
         Ok(Applied { commands: vec![ShardCommand::Subscribe(spec)], retired_slot: None })
+    }
+
+    fn retarget(&mut self, change: Retarget) -> Result<Applied, Failure> {
+        let id = SubscriptionId(change.subscription);
+        let spec = self.subscriptions.get(&id).ok_or_else(|| not_found(format!("subscription {id}")))?;
+        self.check_sources(spec.codec.as_ref(), change.track, &change.higher)?;
+        self.strike_out(id);
+        self.enlist(id, change.track, &change.higher);
+        if let Some(spec) = self.subscriptions.get_mut(&id) {
+            spec.track = change.track;
+            spec.higher.clone_from(&change.higher);
+        }
+        Ok(Applied { commands: vec![ShardCommand::Retarget(change)], retired_slot: None })
+    }
+
+    /// Whether a subscription with this codec can be sent from these tracks.
+    fn check_sources(&self, codec: Option<&CodecParameters>, lowest: u64, higher: &[u64]) -> Result<(), Failure> {
+        validate::sources(lowest, higher)?;
+        for track in std::iter::once(lowest).chain(higher.iter().copied()).map(TrackId) {
+            let entry = self.tracks.get(&track).ok_or_else(|| not_found(format!("track {track}")))?;
+            validate::same_codec(codec, entry.spec.codec.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Enters a subscription with its tracks.
+    fn enlist(&mut self, id: SubscriptionId, lowest: u64, higher: &[u64]) {
+        for track in std::iter::once(lowest).chain(higher.iter().copied()) {
+            if let Some(track) = self.tracks.get_mut(&TrackId(track)) {
+                track.subscriptions.insert(id);
+            }
+        }
+    }
+
+    /// Takes a subscription from the lists of its tracks.
+    fn strike_out(&mut self, id: SubscriptionId) {
+        let Some(spec) = self.subscriptions.get(&id) else { return };
+        for track in std::iter::once(spec.track).chain(spec.higher.iter().copied()) {
+            if let Some(track) = self.tracks.get_mut(&TrackId(track)) {
+                track.subscriptions.remove(&id);
+            }
+        }
     }
 
     fn unsubscribe(&mut self, id: SubscriptionId) -> Result<Applied, Failure> {
@@ -298,22 +341,27 @@ impl Registry {
         Ok(Applied { commands: vec![ShardCommand::Unsubscribe(id)], retired_slot: None })
     }
 
-    /// Takes out a track and its subscriptions; its transport's entry is up to the caller.
+    /// Takes out a track and the subscriptions that have no other; its transport's entry is up to the caller.
     fn drop_track(&mut self, id: TrackId) -> Option<TrackEntry> {
         let entry = self.tracks.remove(&id)?;
         for subscription in &entry.subscriptions {
-            self.drop_subscription(*subscription);
+            let Some(spec) = self.subscriptions.get_mut(subscription) else { continue };
+            if spec.track != id.0 {
+                spec.higher.retain(|track| *track != id.0);
+            } else if spec.higher.is_empty() {
+                self.drop_subscription(*subscription);
+            } else {
+                spec.track = spec.higher.remove(0);
+            }
         }
         Some(entry)
     }
 
     fn drop_subscription(&mut self, id: SubscriptionId) -> bool {
+        self.strike_out(id);
         let Some(spec) = self.subscriptions.remove(&id) else { return false };
         if let Some(owner) = self.transports.get_mut(&TransportId(spec.transport)) {
             owner.subscriptions.remove(&id);
-        }
-        if let Some(track) = self.tracks.get_mut(&TrackId(spec.track)) {
-            track.subscriptions.remove(&id);
         }
         true
     }

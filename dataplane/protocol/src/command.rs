@@ -11,7 +11,7 @@ pub struct ToDataPlane {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// The command; absent when the sender is newer and the command unknown here.
-    #[prost(oneof = "Command", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "Command", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub command: Option<Command>,
 }
 
@@ -33,7 +33,7 @@ pub enum Command {
     /// `Done`.
     #[prost(message, tag = "14")]
     Publish(Publish),
-    /// `Done`; takes the track's subscriptions with it, each ended by an RTCP BYE.
+    /// `Done`; takes the subscriptions that have no other track with it, each ended by an RTCP BYE.
     #[prost(message, tag = "15")]
     Unpublish(Unpublish),
     /// `Done`.
@@ -48,6 +48,9 @@ pub enum Command {
     /// `Stats`: counters only.
     #[prost(message, tag = "19")]
     Stats(StatsRequest),
+    /// `Done`.
+    #[prost(message, tag = "20")]
+    Retarget(Retarget),
 }
 
 /// Introduces the control plane.
@@ -131,9 +134,17 @@ pub struct Publish {
     /// Free text given back by snapshots (at most 256 bytes).
     #[prost(string, tag = "9")]
     pub label: String,
+    /// `a=rid` of a simulcast layer, at most 16 bytes; empty for an m-line with one stream. Each layer is a track
+    /// of its own: all of them have the m-line's mid, and are told apart by their rid.
+    #[prost(string, tag = "10")]
+    pub rid: String,
+    /// Most that the client should send on the transport for this kind, in bit/s; 0: no bound. Told by REMB where
+    /// that was negotiated.
+    #[prost(uint64, tag = "11")]
+    pub max_bitrate_bps: u64,
 }
 
-/// Ends a track and all its subscriptions.
+/// Ends a track and all subscriptions that have no other.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Unpublish {
     /// [`crate::TrackId`].
@@ -150,7 +161,7 @@ pub struct Subscribe {
     /// [`crate::TransportId`] of the subscriber.
     #[prost(uint64, tag = "2")]
     pub transport: u64,
-    /// [`crate::TrackId`] to send.
+    /// [`crate::TrackId`] to send: the lowest of several layers.
     #[prost(uint64, tag = "3")]
     pub track: u64,
     /// `a=mid` of the subscriber's m-line, at most 16 bytes; written into the mid extension if negotiated.
@@ -175,6 +186,25 @@ pub struct Subscribe {
     /// Free text given back by snapshots (at most 256 bytes).
     #[prost(string, tag = "10")]
     pub label: String,
+    /// [`crate::TrackId`]s of the same content in rising quality, above `track`, at most 3. The highest that flows
+    /// is sent, and changes take place at keyframes; to the client it is one stream.
+    #[prost(uint64, repeated, tag = "11")]
+    pub higher: Vec<u64>,
+}
+
+/// Gives a running subscription other tracks to send, of the same codec. The client sees one stream that goes on:
+/// what was sent before is sent until one of the new tracks has a keyframe, or until its track ends.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Retarget {
+    /// [`crate::SubscriptionId`].
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// As in [`Subscribe`].
+    #[prost(uint64, tag = "2")]
+    pub track: u64,
+    /// As in [`Subscribe`].
+    #[prost(uint64, repeated, tag = "3")]
+    pub higher: Vec<u64>,
 }
 
 /// Ends one subscription.

@@ -17,8 +17,8 @@ mod ids;
 mod types;
 
 pub use command::{
-    Command, CreateTransport, Hello, Publish, RemoveTransport, SetRemote, SnapshotRequest, StatsRequest, Subscribe,
-    ToDataPlane, Unpublish, Unsubscribe,
+    Command, CreateTransport, Hello, Publish, RemoveTransport, Retarget, SetRemote, SnapshotRequest, StatsRequest,
+    Subscribe, ToDataPlane, Unpublish, Unsubscribe,
 };
 pub use error::{ErrorCode, Failure};
 pub use event::{
@@ -34,7 +34,7 @@ pub use types::{
 
 /// The contract's version, exchanged in [`Hello`] and [`HelloReply`]. It grows when a command is added, so
 /// that a peer can tell what the other understands; it never gates decoding.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests;

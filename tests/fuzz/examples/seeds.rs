@@ -272,6 +272,7 @@ fn control_frames() -> Seeds {
                 rtx_ssrc: Some(8),
                 extensions: extensions.clone(),
                 label: label.clone(),
+                ..Publish::default()
             }),
         ),
         ("unpublish", Command::Unpublish(Unpublish { track: 2 })),
@@ -288,6 +289,7 @@ fn control_frames() -> Seeds {
                 extensions,
                 cname: "c".into(),
                 label: label.clone(),
+                ..Subscribe::default()
             }),
         ),
         ("unsubscribe", Command::Unsubscribe(Unsubscribe { subscription: 3 })),

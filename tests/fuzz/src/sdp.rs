@@ -15,22 +15,22 @@ pub fn sdp(data: &[u8]) {
         candidates: vec![Candidate { address: "192.0.2.1".to_owned(), port: 40_000 }],
         session_id: 1,
     };
-    let policy = Policy { forced_video_codec: None, max_video_receive_kbps: 1_000 };
-    let Ok(plan) = negotiate_publish(&text, &policy) else { return };
-    well_formed(&answer_publish(&plan, &local));
-    for media in &plan.media {
-        assert!(media.mid.len() <= 16 && media.codec.payload_type <= 127);
-        assert!(media.extensions.iter().all(|extension| (1..=255).contains(&extension.id)));
-    }
+    let policy = Policy { forced_video_codec: None, max_video_receive_kbps: 1_000, loopback: false };
     let mut next = 1_000;
     let mut ssrcs = move || {
         next += 1;
         next
     };
+    let Ok(plan) = negotiate_publish(&text, &policy, &mut ssrcs) else { return };
+    well_formed(&answer_publish(&plan, &local));
+    for media in &plan.media {
+        assert!(media.mid.len() <= 16 && media.codec.payload_type <= 127);
+        assert!(media.extensions.iter().all(|extension| (1..=255).contains(&extension.id)));
+    }
     let (offer, subscribed) = offer_subscribe(&plan.media, &local, "cname", "stream", &mut ssrcs);
     well_formed(&offer);
     assert_eq!(subscribed.media.len(), plan.media.len());
-    if let Err(error) = negotiate_publish(&offer, &policy) {
+    if let Err(error) = negotiate_publish(&offer, &policy, &mut ssrcs) {
         panic!("our own offer is refused: {error}\n{offer}");
     }
     let _ = accept_answer(&subscribed, &text);

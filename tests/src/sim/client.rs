@@ -266,6 +266,7 @@ impl Client {
             rtx_ssrc: video.then_some(VIDEO_RTX_SSRC),
             extensions: vec![extension(ExtensionKind::Mid, 1), extension(ExtensionKind::TransportCc, 3)],
             label: "track".to_owned(),
+            ..Publish::default()
         }
     }
 
@@ -281,6 +282,7 @@ impl Client {
             extensions: vec![extension(ExtensionKind::Mid, 9), extension(ExtensionKind::AbsSendTime, 2)],
             cname: "cname".to_owned(),
             label: "subscription".to_owned(),
+            ..Subscribe::default()
         }
     }
 

@@ -67,14 +67,15 @@ impl Seated<'_> {
         let policy = Policy {
             forced_video_codec: self.forced_codec(),
             max_video_receive_kbps: self.call.hub.settings.max_receive_kbps,
+            loopback: false,
         };
-        let plan = negotiate_publish(offer, &policy).map_err(|error| {
+        let plan = negotiate_publish(offer, &policy, &mut compat::ssrc).map_err(|error| {
             self.sdp_failure(&error, format!("Error generating SDP response for publishing user {}", self.me))
         })?;
         let (ice, local) = self.local().ok_or_else(|| self.no_endpoint("publisher"))?;
         let answer = answer_publish(&plan, &local);
         let tracks = plan.media.iter().map(published_track).collect();
-        let publication = Publication { ice, remote: plan.remote.clone(), tracks };
+        let publication = Publication { ice, remote: plan.remote.clone(), tracks, echo: Vec::new() };
         Ok((plan, publication, answer))
     }
 
@@ -301,6 +302,8 @@ fn published_track(media: &PublishedMedia) -> PublishedTrack {
         ssrc: media.ssrc,
         rtx_ssrc: media.rtx_ssrc,
         extensions: media.extensions.clone(),
+        rids: media.rids.clone(),
+        max_bitrate_bps: 0,
     }
 }
 

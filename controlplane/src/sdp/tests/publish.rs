@@ -95,7 +95,6 @@ fn a_lone_m_line_needs_neither_mid_nor_bundle() {
 fn simulcast_is_answered_as_one_stream() {
     let plan = answered("chromium156_publish_simulcast", CHROMIUM_SIMULCAST, None);
     let video = &plan.media[1];
-    assert!(video.simulcast_offered);
     assert_eq!((video.ssrc, video.rtx_ssrc), (None, None));
     assert!(kinds(&video.extensions).contains(&(ExtensionKind::DependencyDescriptor, 12)));
     assert!(!answer_publish(&plan, &local()).contains("rid"));

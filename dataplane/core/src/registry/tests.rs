@@ -50,6 +50,7 @@ fn publish(track: u64, transport: u64) -> Publish {
         rtx_ssrc: Some(track as u32 * 2 + 1),
         extensions: vec![HeaderExtension { kind: ExtensionKind::Mid as i32, id: 4 }],
         label: format!("track {track}"),
+        ..Publish::default()
     }
 }
 

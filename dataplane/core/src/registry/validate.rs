@@ -15,6 +15,8 @@ const MAX_CNAME: usize = 64;
 const MAX_FINGERPRINTS: usize = 16;
 /// Most header extensions of one m-line.
 const MAX_EXTENSIONS: usize = 32;
+/// Most layers of one stream: browsers send three.
+const MAX_LAYERS: usize = 4;
 /// Highest RTP payload type, RFC 3550 5.1.
 const MAX_PAYLOAD_TYPE: u32 = 127;
 /// Highest header extension id, RFC 8285 4.3.
@@ -68,6 +70,10 @@ pub(super) fn publish(spec: &Publish) -> Result<(), Failure> {
     if spec.ssrc.is_some() && spec.ssrc == spec.rtx_ssrc {
         return Err(invalid("rtx_ssrc equals ssrc"));
     }
+    rid(&spec.rid)?;
+    if !spec.rid.is_empty() && spec.mid.is_empty() && spec.ssrc.is_none() {
+        return Err(invalid("rid needs a mid or an ssrc beside it"));
+    }
     extensions(&spec.extensions)?;
     at_most("label", &spec.label, MAX_LABEL)
 }
@@ -91,6 +97,21 @@ pub(super) fn subscribe(spec: &Subscribe) -> Result<(), Failure> {
     extensions(&spec.extensions)?;
     at_most("cname", &spec.cname, MAX_CNAME)?;
     at_most("label", &spec.label, MAX_LABEL)
+}
+
+/// The tracks of a subscription, as far as their ids tell.
+pub(super) fn sources(lowest: u64, higher: &[u64]) -> Result<(), Failure> {
+    id("track", lowest)?;
+    if higher.len() >= MAX_LAYERS {
+        return Err(invalid(format!("higher: more than {} tracks", MAX_LAYERS - 1)));
+    }
+    for (at, track) in higher.iter().enumerate() {
+        id("higher", *track)?;
+        if *track == lowest || higher[..at].contains(track) {
+            return Err(invalid("higher: a track occurs twice"));
+        }
+    }
+    Ok(())
 }
 
 /// A subscription carries its track's codec; only the numbering may differ.
@@ -154,6 +175,13 @@ fn id(member: &str, value: u64) -> Result<(), Failure> {
 fn mid(value: &str) -> Result<(), Failure> {
     at_most("mid", value, MAX_MID)?;
     if value.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(invalid("mid: not a token")) }
+}
+
+/// RFC 8852 3.1: letters and digits; older browsers' `-` and `_` are let through.
+fn rid(value: &str) -> Result<(), Failure> {
+    at_most("rid", value, MAX_MID)?;
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if value.bytes().all(is_fit) { Ok(()) } else { Err(invalid("rid: not letters and digits")) }
 }
 
 fn at_most(member: &str, value: &str, max: usize) -> Result<(), Failure> {

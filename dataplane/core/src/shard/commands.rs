@@ -25,6 +25,7 @@ impl Shard {
             ShardCommand::Unpublish(track) => self.unpublish(now, track),
             ShardCommand::Subscribe(spec) => self.subscribe(now, claims, spec),
             ShardCommand::Unsubscribe(subscription) => self.unsubscribe(claims, subscription),
+            ShardCommand::Retarget(change) => self.retarget(now, claims, &change),
             ShardCommand::Snapshot { token } => {
                 let part = Box::new(self.snapshot());
                 self.outputs.push_back(Output::Snapshot { token, part });
@@ -187,6 +188,8 @@ impl Shard {
             }
         }
     }
+
+    fn retarget(&mut self, _now: Instant, _claims: &dyn Claims, _change: &dataplane_protocol::Retarget) {}
 
     /// Takes a track off the list of those with something pending.
     fn forget_pending(&mut self, key: usize) {
