@@ -32,13 +32,21 @@ pub(super) fn passes_through(kind: ExtensionKind) -> bool {
     matches!(kind, ExtensionKind::AudioLevel | ExtensionKind::VideoOrientation | ExtensionKind::DependencyDescriptor)
 }
 
-/// Whether a kind is negotiated on m-lines of one stream. The two stream ids wait for simulcast: with one stream per
-/// m-line they would only cost bytes.
-pub(super) fn is_wanted(kind: ExtensionKind, media: MediaKind) -> bool {
+/// How many streams an m-line carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Streams {
+    One,
+    /// Simulcast layers of a publisher.
+    ByRid,
+}
+
+/// Whether a kind is negotiated. The two stream ids tell simulcast layers apart; elsewhere they would only cost bytes.
+pub(super) fn is_wanted(kind: ExtensionKind, media: MediaKind, streams: Streams) -> bool {
     match kind {
         ExtensionKind::Mid | ExtensionKind::AbsSendTime | ExtensionKind::TransportCc => true,
         ExtensionKind::AudioLevel => media == MediaKind::Audio,
         ExtensionKind::VideoOrientation | ExtensionKind::DependencyDescriptor => media == MediaKind::Video,
-        ExtensionKind::Unknown | ExtensionKind::Rid | ExtensionKind::RepairedRid => false,
+        ExtensionKind::Rid | ExtensionKind::RepairedRid => streams == Streams::ByRid,
+        ExtensionKind::Unknown => false,
     }
 }

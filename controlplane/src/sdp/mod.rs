@@ -12,6 +12,7 @@ mod extension;
 mod parse;
 mod publish;
 mod server_offer;
+mod simulcast;
 mod subscribe;
 mod types;
 mod write;

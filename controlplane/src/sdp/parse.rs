@@ -6,6 +6,7 @@ use dataplane_protocol::{DtlsRole, ExtensionKind, Fingerprint, MediaKind, Remote
 use sdp_types::{Attribute, Media, Session};
 
 use super::error::SdpError;
+use super::simulcast::Simulcast;
 use super::types::{Direction, Line};
 use super::{codec, extension};
 
@@ -18,7 +19,7 @@ const MAX_MEDIA: usize = 16;
 /// Payload types are 0 to 127.
 const MAX_FORMATS: usize = 128;
 /// SSRC lines kept of an m-line, and fingerprints of a transport.
-const MAX_KEPT: usize = 64;
+pub(super) const MAX_KEPT: usize = 64;
 /// A mid must fit a one-byte header extension (RFC 8285).
 const MAX_MID: usize = 16;
 
@@ -55,6 +56,7 @@ pub(super) struct Section {
     pub(super) extensions: Vec<OfferedExtension>,
     pub(super) ssrc: Option<u32>,
     pub(super) rtx_ssrc: Option<u32>,
+    pub(super) simulcast: Simulcast,
 }
 
 /// ICE and DTLS attributes, of the session or an m-line.
@@ -189,6 +191,7 @@ impl Section {
             extensions: Vec::new(),
             ssrc: None,
             rtx_ssrc: None,
+            simulcast: Simulcast::default(),
             place,
         };
         if section.kind.is_some() && !section.rejected {
@@ -196,6 +199,7 @@ impl Section {
             section.codecs = codecs(media, &section.place)?;
             section.extensions = extensions(attributes, &section.place)?;
             (section.ssrc, section.rtx_ssrc) = ssrcs(attributes, &section.place)?;
+            section.simulcast = Simulcast::parse(attributes, &section.place)?;
         }
         Ok(section)
     }
@@ -231,6 +235,7 @@ impl Section {
                 .filter(|e| !e.params.is_empty())
                 .map(|e| (e.id, e.params.clone()))
                 .collect(),
+            layers: Vec::new(),
             accepted,
         }
     }
@@ -494,7 +499,7 @@ fn value<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
     values(attributes, name).next()
 }
 
-fn values<'a>(attributes: &'a [Attribute], name: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn values<'a>(attributes: &'a [Attribute], name: &str) -> impl Iterator<Item = &'a str> {
     attributes.iter().filter(move |a| a.attribute == name).filter_map(|a| a.value.as_deref())
 }
 
@@ -526,7 +531,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// The first word and the rest.
-fn words(text: &str) -> (&str, &str) {
+pub(super) fn words(text: &str) -> (&str, &str) {
     let text = text.trim();
     text.split_once(' ').unwrap_or((text, ""))
 }

@@ -4,6 +4,7 @@ use dataplane_protocol::{Codec, CodecParameters, ExtensionKind, HeaderExtension,
 
 use super::codec::{self, fmtp_to_offer};
 use super::error::SdpError;
+use super::extension::Streams;
 use super::parse::{OfferedCodec, Section, Side, parse};
 use super::subscribe::{no_common_codec, write};
 use super::types::{Line, LocalTransport, PublishedMedia, Skeleton, SubscribePlan, SubscribedMedia};
@@ -43,6 +44,7 @@ pub fn offer_subscribe(
             mid: Some(media.mid.clone()),
             rtcp_rsize: true,
             extension_params: Vec::new(),
+            layers: Vec::new(),
             accepted: Some(i),
         })
         .collect();
@@ -101,7 +103,7 @@ fn offered_media(source: usize, track: &PublishedMedia, ssrcs: &mut dyn FnMut() 
     };
     let extensions = EXTENSION_IDS
         .iter()
-        .filter(|(kind, _)| extension::is_wanted(*kind, track.kind))
+        .filter(|(kind, _)| extension::is_wanted(*kind, track.kind, Streams::One))
         .filter(|(kind, _)| !extension::passes_through(*kind) || track.extensions.iter().any(|e| e.kind() == *kind))
         .map(|(kind, id)| HeaderExtension { kind: *kind as i32, id: *id })
         .collect();
@@ -146,7 +148,7 @@ fn answered_media(
     codec.transport_cc &= offered.codec.transport_cc;
     codec.remb &= offered.codec.remb;
     codec.rtx_payload_type = codec.rtx_payload_type.filter(|_| offered.rtx_ssrc.is_some());
-    let extensions = publish::extensions(section, offered.kind, allow_mixed)
+    let extensions = publish::extensions(section, offered.kind, Streams::One, allow_mixed)
         .into_iter()
         .filter(|e| offered.extensions.contains(e))
         .collect();

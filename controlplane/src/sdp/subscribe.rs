@@ -3,6 +3,7 @@
 use dataplane_protocol::{Codec, MediaKind};
 
 use super::error::SdpError;
+use super::extension::Streams;
 use super::parse::{OfferedCodec, Parsed, Section, Side, parse, shape};
 use super::types::{LocalTransport, PublishedMedia, Skeleton, SubscribePlan, SubscribedMedia};
 use super::write::{Accepted, CodecLines, Sending, Writer, answer_setup};
@@ -101,7 +102,7 @@ fn subscribed(
     let offered =
         codec::find_match(track, &section.codecs).ok_or_else(|| no_common_codec(track, section.codec_shapes()))?;
     let parameters = publish::parameters(offered, track.codec.codec, track.kind);
-    let extensions = publish::extensions(section, track.kind, allow_mixed)
+    let extensions = publish::extensions(section, track.kind, Streams::One, allow_mixed)
         .into_iter()
         .filter(|e| !extension::passes_through(e.kind()) || track.extensions.iter().any(|sent| sent.kind == e.kind))
         .collect();

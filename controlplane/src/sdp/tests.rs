@@ -2,8 +2,10 @@
 //! an independent parser (`webrtc-sdp`). Run with `UPDATE_GOLDEN=1` to write the answers anew after a wanted change.
 
 mod hostile;
+mod loopback;
 mod publish;
 mod server_offer;
+mod simulcast;
 mod subscribe;
 
 use dataplane_protocol::{Candidate, ExtensionKind, Fingerprint, HeaderExtension};

@@ -2,6 +2,8 @@
 
 use dataplane_protocol::{Candidate, CodecParameters, Fingerprint, HeaderExtension, MediaKind, RemoteParameters};
 
+use super::simulcast::Layer;
+
 /// The data plane's end of a transport, as an answer or offer announces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalTransport {
@@ -102,7 +104,8 @@ pub struct PublishedMedia {
     pub extensions: Vec<HeaderExtension>,
     /// As offered; `SendRecv` is a client that would also receive (loopback).
     pub direction: Direction,
-    /// `a=rid` of the accepted simulcast layers, in rising quality; empty: one stream.
+    /// `a=rid` of the accepted simulcast layers, at most 4, as offered: in rising quality by the clients' custom; empty:
+    /// one stream that its SSRC or mid identifies.
     pub rids: Vec<String>,
 }
 
@@ -113,7 +116,8 @@ pub struct PublishPlan {
     pub remote: RemoteParameters,
     /// The accepted m-lines, at most one of each kind, in the offer's order.
     pub media: Vec<PublishedMedia>,
-    /// What is sent back on them (loopback), in the publisher's numbering; usually nothing.
+    /// What is sent back on them (loopback), in the publisher's numbering: one for each `sendrecv` m-line if the policy
+    /// has it so, else nothing.
     pub echo: Vec<SubscribedMedia>,
     pub(super) skeleton: Skeleton,
     pub(super) max_video_receive_kbps: u32,
@@ -175,6 +179,8 @@ pub(super) struct Line {
     pub(super) rtcp_rsize: bool,
     /// Extension attributes (`vad=on`) by extension id.
     pub(super) extension_params: Vec<(u32, String)>,
+    /// Simulcast layers to receive.
+    pub(super) layers: Vec<Layer>,
     /// Index of the plan's media; `None`: rejected.
     pub(super) accepted: Option<usize>,
 }

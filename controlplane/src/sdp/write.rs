@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use dataplane_protocol::{CodecParameters, DtlsRole, Fingerprint, HeaderExtension};
 
 use super::extension;
+use super::simulcast::Layer;
 use super::types::{Line, LocalTransport, Skeleton};
 
 /// One codec line of an m-line.
@@ -29,7 +30,7 @@ pub(super) struct Accepted<'a> {
     pub(super) line: &'a Line,
     pub(super) codec: CodecLines<'a>,
     pub(super) extensions: &'a [HeaderExtension],
-    /// `recvonly` or `sendonly`.
+    /// `recvonly`, `sendonly` or `sendrecv`.
     pub(super) direction: &'static str,
     pub(super) sending: Option<Sending<'a>>,
     /// In kbit/s; 0: not written.
@@ -131,6 +132,7 @@ impl<'a> Writer<'a> {
             line!(self.out, "a=rtcp-rsize");
         }
         self.codec_lines(&media.codec);
+        self.layer_lines(&line.layers);
         if let Some(sending) = &media.sending {
             self.ssrc_lines(sending, line);
         }
@@ -179,6 +181,18 @@ impl<'a> Writer<'a> {
         if let Some(rtx) = codec.rtx_payload_type {
             line!(self.out, "a=rtpmap:{rtx} rtx/{}", codec.clock_rate);
             line!(self.out, "a=fmtp:{rtx} apt={pt}");
+        }
+    }
+
+    /// RFC 8853 5.3: what the client sends, as we receive it. A paused layer stays paused.
+    fn layer_lines(&mut self, layers: &[Layer]) {
+        for Layer { rid, .. } in layers {
+            line!(self.out, "a=rid:{rid} recv");
+        }
+        if layers.len() > 1 {
+            let names: Vec<_> =
+                layers.iter().map(|l| format!("{}{}", if l.paused { "~" } else { "" }, l.rid)).collect();
+            line!(self.out, "a=simulcast:recv {}", names.join(";"));
         }
     }
 

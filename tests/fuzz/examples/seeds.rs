@@ -366,6 +366,18 @@ fn sdp() -> io::Result<Vec<(String, Vec<u8>)>> {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         seeds.push((name, std::fs::read(path)?));
     }
+    let simulcast =
+        seeds.iter().find(|(name, _)| name == "chromium156_publish_simulcast").map(|(_, text)| text.clone());
+    let simulcast = String::from_utf8_lossy(&simulcast.unwrap_or_default()).into_owned();
+    let sends = "a=rid:rdiv4 send\r\na=rid:rdiv2 send\r\na=rid:rdiv1 send\r\na=simulcast:send rdiv4;rdiv2;rdiv1\r\n";
+    for (name, lines) in [
+        ("alternatives", "a=rid:0 send\r\na=rid:1 send pt=96\r\na=rid:2 send\r\na=simulcast:send 0;~1,2\r\n"),
+        ("both_lists", "a=rid:a send\r\na=rid:b recv\r\na=simulcast:recv b send a\r\n"),
+        ("lone_rid", "a=rid:h send max-width=640\r\n"),
+    ] {
+        let offer = simulcast.replace(sends, lines).replace("a=sendonly", "a=sendrecv");
+        seeds.push((format!("simulcast_{name}"), offer.into_bytes()));
+    }
     seeds.sort();
     Ok(seeds)
 }
@@ -379,8 +391,14 @@ fn json_rpc() -> Seeds {
             "join",
             r#"{"jsonrpc":"2.0","method":"joinRoom","params":{"token":"wss://h?sessionId=s&token=tok_A","session":"s","platform":"p","metadata":"{}","secret":"","recorder":false},"id":1}"#,
         ),
-        ("publish", r#"{"jsonrpc":"2.0","method":"publishVideo","params":{"sdpOffer":"v=0\r\n","doLoopback":false,"hasAudio":true,"hasVideo":true},"id":2}"#),
-        ("candidate", r#"{"jsonrpc":"2.0","method":"onIceCandidate","params":{"endpointName":"con_A","candidate":"","sdpMid":"0","sdpMLineIndex":0},"id":3}"#),
+        (
+            "publish",
+            r#"{"jsonrpc":"2.0","method":"publishVideo","params":{"sdpOffer":"v=0\r\n","doLoopback":false,"hasAudio":true,"hasVideo":true},"id":2}"#,
+        ),
+        (
+            "candidate",
+            r#"{"jsonrpc":"2.0","method":"onIceCandidate","params":{"endpointName":"con_A","candidate":"","sdpMid":"0","sdpMLineIndex":0},"id":3}"#,
+        ),
         ("signal", r#"{"jsonrpc":"2.0","method":"sendMessage","params":{"message":"{\"to\":[]}"},"id":22}"#),
         ("leave", r#"{"jsonrpc":"2.0","method":"leaveRoom","params":{},"id":19}"#),
         ("connect", r#"{"jsonrpc":"2.0","method":"connect","params":{"sessionId":"7g2","reconnect":true},"id":21}"#),

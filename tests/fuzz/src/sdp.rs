@@ -1,7 +1,7 @@
-use dataplane_protocol::{Candidate, Fingerprint};
+use dataplane_protocol::{Candidate, ExtensionKind, Fingerprint, MediaKind};
 use millrace_controlplane::sdp::{
-    LocalTransport, Policy, accept_answer, answer_publish, answer_subscribe, negotiate_publish, negotiate_subscribe,
-    offer_subscribe,
+    Direction, LocalTransport, Policy, PublishPlan, accept_answer, answer_publish, answer_subscribe, negotiate_publish,
+    negotiate_subscribe, offer_subscribe,
 };
 
 /// SDP from clients: an offer that is accepted gives a plan within the protocol's bounds and an answer that is
@@ -27,8 +27,12 @@ pub fn sdp(data: &[u8]) {
         assert!(media.mid.len() <= 16 && media.codec.payload_type <= 127);
         assert!(media.extensions.iter().all(|extension| (1..=255).contains(&extension.id)));
     }
+    layers(&plan);
+    assert!(plan.echo.is_empty());
+    looped(&text, &plan, &local, &mut ssrcs);
     let (offer, subscribed) = offer_subscribe(&plan.media, &local, "cname", "stream", &mut ssrcs);
     well_formed(&offer);
+    assert!(!offer.contains("\r\na=rid:") && !offer.contains("rtp-stream-id"));
     assert_eq!(subscribed.media.len(), plan.media.len());
     if let Err(error) = negotiate_publish(&offer, &policy, &mut ssrcs) {
         panic!("our own offer is refused: {error}\n{offer}");
@@ -37,6 +41,45 @@ pub fn sdp(data: &[u8]) {
     if let Ok(answered) = negotiate_subscribe(&text, &plan.media, &mut ssrcs) {
         well_formed(&answer_subscribe(&answered, &local, "cname", "stream"));
     }
+}
+
+/// Layers are a few, each with a name of its own, told apart by mid and rid, and by nothing else.
+fn layers(plan: &PublishPlan) {
+    for media in &plan.media {
+        let rids = &media.rids;
+        assert!(rids.len() <= 4 && rids.iter().all(|rid| (1..=16).contains(&rid.len())));
+        assert!(rids.iter().enumerate().all(|(i, rid)| !rids[..i].contains(rid)));
+        let has = |kind| media.extensions.iter().any(|extension| extension.kind() == kind);
+        assert_eq!(has(ExtensionKind::Rid), !rids.is_empty());
+        if !rids.is_empty() {
+            assert!(media.kind == MediaKind::Video && media.ssrc.is_none() && media.rtx_ssrc.is_none());
+            assert!(!media.mid.is_empty() && has(ExtensionKind::Mid));
+            assert!(media.codec.rtx_payload_type.is_none() || has(ExtensionKind::RepairedRid));
+        }
+    }
+}
+
+/// With loopback the same is published, and what is both ways comes back, in the same numbering and never in layers.
+fn looped(text: &str, plan: &PublishPlan, local: &LocalTransport, ssrcs: &mut dyn FnMut() -> u32) {
+    let policy = Policy { forced_video_codec: None, max_video_receive_kbps: 1_000, loopback: true };
+    let looped = match negotiate_publish(text, &policy, ssrcs) {
+        Ok(looped) => looped,
+        Err(error) => panic!("loopback makes a difference: {error}"),
+    };
+    assert_eq!(looped.media, plan.media);
+    let sources: Vec<_> = looped.echo.iter().map(|echo| echo.source).collect();
+    let both_ways = |i: &usize| looped.media[*i].direction == Direction::SendRecv;
+    assert_eq!(sources, (0..looped.media.len()).filter(both_ways).collect::<Vec<_>>());
+    for echo in &looped.echo {
+        let media = &looped.media[echo.source];
+        assert_eq!((&echo.codec, &echo.mid), (&media.codec, &media.mid));
+        assert_eq!(echo.rtx_ssrc.is_some(), echo.codec.rtx_payload_type.is_some());
+        let rid = |kind| matches!(kind, ExtensionKind::Rid | ExtensionKind::RepairedRid);
+        assert!(echo.extensions.iter().all(|e| media.extensions.contains(e) && !rid(e.kind())));
+    }
+    let answer = answer_publish(&looped, local);
+    well_formed(&answer);
+    assert_eq!(answer.matches("\r\na=sendrecv\r\n").count(), looped.echo.len());
 }
 
 /// RFC 8866 5: lines of `x=value` ended by CRLF, and no byte in them that ends a line elsewhere.

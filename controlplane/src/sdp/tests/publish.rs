@@ -92,15 +92,6 @@ fn a_lone_m_line_needs_neither_mid_nor_bundle() {
 }
 
 #[test]
-fn simulcast_is_answered_as_one_stream() {
-    let plan = answered("chromium156_publish_simulcast", CHROMIUM_SIMULCAST, None);
-    let video = &plan.media[1];
-    assert_eq!((video.ssrc, video.rtx_ssrc), (None, None));
-    assert!(kinds(&video.extensions).contains(&(ExtensionKind::DependencyDescriptor, 12)));
-    assert!(!answer_publish(&plan, &local()).contains("rid"));
-}
-
-#[test]
 fn a_passive_client_makes_us_active() {
     let plan = negotiate_publish(&GSTREAMER.replace("setup:active", "setup:passive"), &policy(None)).unwrap();
     assert_eq!(plan.remote.dtls_role(), DtlsRole::Client);
