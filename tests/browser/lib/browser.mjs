@@ -6,11 +6,12 @@ import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
 
-import { until } from './poll.mjs';
+import { Participant } from './participant.mjs';
 
 export const VERSIONS = ['2.20.0', '2.32.1'];
 
-const CLIENTS = {
+/** The npm packages' own bundles. */
+export const CLIENTS = {
   '2.20.0': new URL('../node_modules/openvidu-browser-2-20/static/js/openvidu-browser-2.20.0.min.js', import.meta.url),
   '2.32.1': new URL('../node_modules/openvidu-browser-2-32/static/js/openvidu-browser-2.32.1.min.js', import.meta.url),
 };
@@ -67,10 +68,14 @@ class Browser {
     return page;
   }
 
-  /** Opens a page, joins the session and optionally publishes. */
-  async join(millrace, session, { version, name, publish, role = 'PUBLISHER' }) {
+  /**
+   * Opens a page, joins the session and optionally publishes. `through` is a gate on the way of its WebSocket, `options`
+   * are those of the page's `join`.
+   */
+  async join(millrace, session, { version, name, publish, role = 'PUBLISHER', through, options }) {
     const participant = await this.open(version, name);
-    await participant.join(await millrace.createToken(session, { role }));
+    const token = await millrace.createToken(session, { role });
+    await participant.join(through ? through.token(token) : token, options);
     if (publish) await participant.publish(publish === true ? {} : publish);
     return participant;
   }
@@ -105,111 +110,6 @@ events: ${events}\nreceived: ${received}\npublished: ${published}`;
       server.closeAllConnections();
       server.close();
     }
-  }
-}
-
-/** One page with a call in it. */
-class Participant {
-  constructor(page, name, version) {
-    this.page = page;
-    this.name = name;
-    this.version = version;
-    this.console = [];
-    page.on('console', (message) => this.console.push(`${message.type()}: ${message.text().slice(0, 2_000)}`));
-    page.on('pageerror', (error) => this.console.push(`uncaught: ${error}`));
-  }
-
-  join(token) {
-    return this.page.evaluate(([token, name]) => window.call.join(token, name), [token, this.name]);
-  }
-
-  publish(options = {}) {
-    return this.page.evaluate((options) => window.call.publish(options), options);
-  }
-
-  mute(kinds) {
-    return this.page.evaluate(({ audio, video }) => window.call.mute(audio, video), kinds);
-  }
-
-  signal(data, type) {
-    return this.page.evaluate(([data, type]) => window.call.signal(data, type), [data, type]);
-  }
-
-  unpublish() {
-    return this.page.evaluate(() => void window.call.unpublish());
-  }
-
-  unsubscribe(name) {
-    return this.page.evaluate((name) => window.call.unsubscribe(name), name);
-  }
-
-  resubscribe(name) {
-    return this.page.evaluate((name) => window.call.resubscribe(name), name);
-  }
-
-  leave() {
-    return this.page.evaluate(() => window.call.leave());
-  }
-
-  /** Every event that the client library reported, in order. */
-  events() {
-    return this.page.evaluate(() => window.call?.log());
-  }
-
-  /** Stats of the publisher's peer connection. */
-  published() {
-    return this.page.evaluate(() => window.call.published());
-  }
-
-  /** Stats of the subscriptions, by the publisher's name. */
-  received() {
-    return this.page.evaluate(() => window.call.received());
-  }
-
-  /** SDP types and texts of the subscriptions, by the publisher's name. */
-  async descriptions() {
-    return JSON.parse(await this.page.evaluate(() => JSON.stringify(window.call.descriptions())));
-  }
-
-  async publishedDescriptions() {
-    return JSON.parse(await this.page.evaluate(() => JSON.stringify(window.call.publishedDescriptions())));
-  }
-
-  /** Waits for an event with these members, and returns its place in the log. */
-  async saw(expected, { timeout = 10_000, after = -1 } = {}) {
-    const matches = (event) => Object.entries(expected).every(([key, value]) => event[key] === value);
-    const found = await until(
-      `${this.name} sees ${JSON.stringify(expected)}`,
-      async () => {
-        const place = (await this.events()).findIndex((event, i) => i > after && matches(event));
-        return place < 0 ? undefined : { place };
-      },
-      { timeout, describe: () => this.events() },
-    );
-    return found.place;
-  }
-
-  /** Waits until the subscription to `name` fulfils the condition, and returns its stats. */
-  receives(name, what, condition, { timeout = 10_000 } = {}) {
-    let last;
-    return until(
-      `${this.name} receives ${what} of ${name}`,
-      async () => {
-        last = (await this.received())[name];
-        return last && condition(last) && last;
-      },
-      { timeout, every: 200, describe: () => last },
-    );
-  }
-
-  /** Waits until more than `frames` pictures of `name` were decoded. */
-  sees(name, frames = 60, options = {}) {
-    return this.receives(name, `more than ${frames} frames`, (s) => s.inbound.video?.framesDecoded > frames, options);
-  }
-
-  /** Waits until something was heard of `name`. */
-  hears(name, options = {}) {
-    return this.receives(name, 'sound', (s) => s.inbound.audio?.totalAudioEnergy > 0, options);
   }
 }
 

@@ -1,5 +1,5 @@
 // Somebody on the path between the clients and the media port, who keeps copies, can send as a client, gives clients new
-// addresses, and loses datagrams.
+// addresses, loses datagrams, and cuts the path.
 
 import { createSocket } from 'node:dgram';
 
@@ -47,13 +47,13 @@ class Relay {
     }
     flow.captured.push(datagram);
     if (flow.captured.length > KEPT) flow.captured.shift();
-    if (!this.isLost(datagram)) flow.socket.send(datagram, this.mediaPort, '127.0.0.1');
+    if (!this.isCut(flow.socket) && !this.isLost(datagram)) flow.socket.send(datagram, this.mediaPort, '127.0.0.1');
   }
 
   upstream({ address, port }) {
     const socket = createSocket('udp4');
     socket.on('message', (answer) => {
-      if (!this.isLost(answer)) this.front.send(answer, port, address);
+      if (!this.isCut(socket) && !this.isLost(answer)) this.front.send(answer, port, address);
     });
     return socket;
   }
@@ -62,6 +62,22 @@ class Relay {
   loseOneIn(n) {
     this.oneIn = n;
     this.lost = 0;
+  }
+
+  /** From now on nothing passes, or nothing of those whom the server knows by these ports; nobody is told. */
+  cut(ports) {
+    const sockets = [...this.flows.values()].map(({ socket }) => socket);
+    const isCut = (socket) => ports.includes(socket.address().port);
+    this.cutSockets = ports ? new Set(sockets.filter(isCut)) : 'all';
+  }
+
+  /** Everything passes again. */
+  mend() {
+    this.cutSockets = undefined;
+  }
+
+  isCut(socket) {
+    return this.cutSockets === 'all' || Boolean(this.cutSockets?.has(socket));
   }
 
   isLost(datagram) {

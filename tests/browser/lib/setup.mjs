@@ -3,20 +3,23 @@
 import { after, afterEach, before } from 'node:test';
 
 import { startBrowser } from './browser.mjs';
+import { startGate } from './gate.mjs';
 import { startMillrace } from './millrace.mjs';
 import { startRelay } from './relay.mjs';
 
 /**
  * Registers the hooks; the answer is filled in before the first test. `env` and `workers` are Millrace's; with `relay`
- * all media goes through one, so that a test can meddle with it.
+ * all media goes through one, so that a test can meddle with it; with `gate` there is one that WebSockets can be sent
+ * through. Inside a `describe` it is the stage of that group of tests.
  */
-export function stage({ env = {}, workers, relay = false } = {}) {
+export function stage({ env = {}, workers, relay = false, gate = false } = {}) {
   const stage = {};
   before(async () => {
     if (relay) stage.relay = await startRelay();
     const announce = relay ? { MILLRACE_ANNOUNCE: `127.0.0.1:${stage.relay.port}` } : {};
     stage.millrace = await startMillrace({ env: { ...announce, ...env }, workers });
     stage.relay?.target(stage.millrace.mediaPort);
+    if (gate) stage.gate = await startGate(stage.millrace.port);
     stage.browser = await startBrowser();
   });
   afterEach(async () => {
@@ -25,6 +28,7 @@ export function stage({ env = {}, workers, relay = false } = {}) {
   after(async () => {
     await stage.browser?.stop();
     stage.relay?.close();
+    stage.gate?.close();
     await stage.millrace?.stop();
   });
   /** A test's body that shows the logs when it fails. */
