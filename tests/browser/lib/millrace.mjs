@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 
 import { until } from './poll.mjs';
 
-const SECRET = 'secret';
+/** The server's secret, and the password of its REST user. */
+export const SECRET = 'secret';
 const BINARIES = process.env.MILLRACE_BIN ?? fileURLToPath(new URL('../../../target/release', import.meta.url));
 /** Lines of each log that are shown when a test fails. */
 const SHOWN_LINES = 60;

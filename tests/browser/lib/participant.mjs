@@ -76,10 +76,11 @@ export class Participant {
     return this.page.evaluate((key) => window[key]?.log(), this.key);
   }
 
-  /** The events after the first `from`, of these kinds, without their times. */
+  /** The events after the first `from`, of these kinds, without their times and what is undefined. */
   async eventsOf(kinds, { from = 0 } = {}) {
     const events = (await this.events()).slice(from).filter(({ event }) => kinds.includes(event));
-    return events.map((event) => Object.fromEntries(Object.entries(event).filter(([name]) => !BESIDES.includes(name))));
+    const isPart = ([name, value]) => !BESIDES.includes(name) && value !== undefined;
+    return events.map((event) => Object.fromEntries(Object.entries(event).filter(isPart)));
   }
 
   /** Who else is there by name: `{id, stream}`. */

@@ -179,7 +179,9 @@
       return publisher.stream.streamId;
     };
 
-    const connectionOf = (of) => [...session.remoteConnections.values()].find((remote) => who(remote) === of);
+    /** Of somebody by name; of a name that is not there, one with an id that is not either. */
+    const connectionOf = (of) =>
+      [...session.remoteConnections.values()].find((remote) => who(remote) === of) ?? { connectionId: `con_${of}` };
 
     /** The client library's picture of one stream. */
     const describe = ({ streamId, hasAudio, hasVideo, audioActive, videoActive, typeOfVideo, videoDimensions }) =>
