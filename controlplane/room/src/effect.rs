@@ -132,10 +132,14 @@ pub enum Notice {
     },
 }
 
-/// Commands for the data plane, to be sent in order; the first refusal stops the rest.
+/// Commands for the data plane, to be sent in order.
+///
+/// With a number they make something: the first refusal stops the rest, and other runs may overtake them. Without
+/// one they change or remove what was made, each whatever becomes of the others; all such runs of a room must reach
+/// the data plane in the order in which the room gave them out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// To be told back with [`crate::Input::Ran`]; absent for removals, whose failure changes nothing.
+    /// To be told back with [`crate::Input::Ran`].
     pub op: Option<u64>,
     /// What to send.
     pub commands: Vec<Command>,
@@ -155,6 +159,16 @@ pub enum Effect {
     },
     /// Drive the data plane.
     Run(Run),
+    /// The subscription cannot follow its stream: offer it to the participant anew, by
+    /// [`crate::Input::PrepareSubscribe`].
+    Reoffer {
+        /// The subscriber.
+        participant: String,
+        /// Who publishes.
+        publisher: String,
+        /// What it publishes.
+        stream: String,
+    },
     /// The participant has gone: close its socket unless it does so itself in time.
     CloseSocket {
         /// Whose.

@@ -50,6 +50,9 @@ pub enum Error {
     /// An answer came without an offer.
     #[error("no subscription to stream {0} was prepared")]
     NotPrepared(String),
+    /// The same participant asked for something else meanwhile that takes its place.
+    #[error("a later request took its place")]
+    Overtaken,
     /// The data plane failed.
     #[error(transparent)]
     Media(#[from] MediaError),

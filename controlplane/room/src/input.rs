@@ -41,6 +41,15 @@ pub struct Grant {
     pub participant: Option<String>,
 }
 
+/// A server-side helper, which receives everything and is neither shown to the others nor counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hidden {
+    /// Records the room. Nobody hears of its eviction, and its socket is closed at once when it goes.
+    Recorder,
+    /// Turns speech into text. The others hear of its eviction, like of anybody's.
+    Transcriber,
+}
+
 /// How a participant gets in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -50,8 +59,8 @@ pub enum Admission {
     Secret {
         /// A fixed id, for server-side helpers such as a recorder.
         participant: Option<String>,
-        /// Helpers are hidden from the others.
-        hidden: bool,
+        /// Set for helpers.
+        hidden: Option<Hidden>,
     },
 }
 
@@ -120,7 +129,7 @@ pub struct PublishedTrack {
     pub rtx_ssrc: Option<u32>,
     /// In the publisher's numbering.
     pub extensions: Vec<HeaderExtension>,
-    /// `a=rid` of simulcast layers, in rising quality; empty: one stream.
+    /// `a=rid` of simulcast layers, in rising quality, at most 4 of which are used; empty: one stream.
     pub rids: Vec<String>,
     /// Most that the client should send of this kind, in bit/s; 0: no bound.
     pub max_bitrate_bps: u64,
@@ -228,7 +237,8 @@ pub enum Input {
         /// The data plane's end.
         ice: IceCredentials,
     },
-    /// Send a stream to a participant. Replies [`crate::Reply::Subscribed`]; replaces an earlier subscription.
+    /// Send a stream to a participant. Replies [`crate::Reply::Subscribed`]; replaces an earlier subscription. When
+    /// the stream has changed since it was negotiated, [`crate::Effect::Reoffer`] follows.
     Subscribe {
         /// The subscriber.
         participant: String,
@@ -265,6 +275,12 @@ pub enum Input {
         kind: Option<String>,
         /// Its text, when told.
         data: Option<String>,
+    },
+    /// A participant cannot be served any more: what it missed overflowed, or what it sent cannot be read. It is
+    /// evicted at once with [`EndReason::NetworkLost`].
+    Lapse {
+        /// Who.
+        participant: String,
     },
     /// A participant's socket closed without a leave.
     SocketLost {

@@ -8,22 +8,28 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod effect;
 mod error;
 mod input;
 mod media;
 mod participant;
+mod publish;
 mod room;
+mod roster;
+mod subscribe;
+mod subscriptions;
 mod view;
 
 pub use effect::{Effect, EndReason, Notice, Reply, Run, StreamProperty};
 pub use error::{Error, MediaError};
 pub use input::{
-    Admission, Grant, IceCredentials, Ids, Input, Join, Origin, Publication, PublishedTrack, Role, StreamDescription,
-    SubscribedTrack, Subscription,
+    Admission, Grant, Hidden, IceCredentials, Ids, Input, Join, Origin, Publication, PublishedTrack, Role,
+    StreamDescription, SubscribedTrack, Subscription,
 };
-pub use participant::{Invite, Participant, Stream, SubscriptionState};
+pub use participant::{Invite, Participant, Stream, StreamTrack};
 pub use room::{RECONNECTION_WINDOW_MS, Room, SOCKET_CLOSE_DELAY_MS};
+pub use subscriptions::{SubscriptionState, Subscriptions};
 pub use view::{cname, label};
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Who is in a room and what they send and receive.
+//! Who is in a room and what they send.
 
-use dataplane_protocol::Command;
-use dataplane_protocol::{RemoveTransport, Unpublish};
+use std::collections::BTreeMap;
 
-use crate::input::{Grant, Origin, PublishedTrack, Role, StreamDescription, SubscribedTrack};
+use dataplane_protocol::CodecParameters;
+
+use crate::input::{Grant, Hidden, Origin, PublishedTrack, Role, StreamDescription};
+use crate::subscriptions::Subscriptions;
 
 /// An unused invitation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub struct Participant {
     pub role: Role,
     /// Passes every role check (joined with the server's secret).
     pub privileged: bool,
-    /// Not shown to the others (a recorder).
-    pub hidden: bool,
+    /// Set for helpers, who are not shown to the others.
+    pub hidden: Option<Hidden>,
     /// The token it came with.
     pub token: Option<String>,
     /// Whether its streams are recorded individually.
@@ -47,17 +49,31 @@ pub struct Participant {
     pub lost_until: Option<u64>,
     /// What it publishes.
     pub stream: Option<Stream>,
-    /// What it receives, in order of subscribing.
-    pub subscriptions: Vec<SubscriptionState>,
-    /// Transports made for offers that are not answered yet.
-    pub(crate) prepared: Vec<Prepared>,
-    /// A publication is under way.
-    pub(crate) publishing: bool,
+    /// What it receives.
+    pub subscriptions: Subscriptions,
+    /// Transports made for offers that are not answered yet, by stream.
+    pub(crate) prepared: BTreeMap<String, u64>,
+    /// The op that is to make or remake its stream; the outcome of any other is unwanted.
+    pub(crate) publishing: Option<u64>,
+    /// The op that is to make its subscription or offer of a stream; the outcome of any other is unwanted.
+    pub(crate) subscribing: BTreeMap<String, u64>,
 }
 
 impl Participant {
     pub(crate) fn may(&self, role: Role) -> bool {
         self.privileged || self.role >= role
+    }
+
+    /// Forgets its subscription and offer of a stream, and whatever is under way for them; gives their transports.
+    pub(crate) fn forget(&mut self, stream: &str) -> impl Iterator<Item = u64> + use<> {
+        self.subscribing.remove(stream);
+        let subscription = self.subscriptions.remove(stream).map(|s| s.transport);
+        subscription.into_iter().chain(self.prepared.remove(stream))
+    }
+
+    /// The transports of all its subscriptions and offers.
+    pub(crate) fn receiving(&self) -> impl Iterator<Item = u64> + '_ {
+        self.subscriptions.iter().map(|s| s.transport).chain(self.prepared.values().copied())
     }
 }
 
@@ -70,39 +86,31 @@ pub struct Stream {
     pub created_at: u64,
     /// What the publisher says of it.
     pub description: StreamDescription,
-    /// The publisher's path.
+    /// The publisher's path: another one after each republication.
     pub transport: u64,
-    /// Its media, with the data plane's track ids.
-    pub tracks: Vec<(u64, PublishedTrack)>,
+    /// Its media, in m-line order.
+    pub tracks: Vec<StreamTrack>,
 }
 
-impl Stream {
-    /// Commands that end it: tracks first, so that subscribers get their BYE.
-    pub(crate) fn removal(&self) -> Vec<Command> {
-        let tracks = self.tracks.iter().map(|(track, _)| Command::Unpublish(Unpublish { track: *track }));
-        tracks.chain([remove(self.transport)]).collect()
+/// One kind of media of a stream: one track of the data plane per simulcast layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamTrack {
+    /// The data plane's id of the only track, or of the lowest layer.
+    pub lowest: u64,
+    /// Those of the other layers, in rising quality.
+    pub higher: Vec<u64>,
+    /// What was published.
+    pub spec: PublishedTrack,
+}
+
+impl StreamTrack {
+    /// The data plane's ids of all layers, in rising quality.
+    pub fn layers(&self) -> impl Iterator<Item = u64> + '_ {
+        std::iter::once(self.lowest).chain(self.higher.iter().copied())
     }
-}
 
-/// A running subscription.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SubscriptionState {
-    /// The stream received.
-    pub stream: String,
-    /// Milliseconds since 1970.
-    pub created_at: u64,
-    /// The subscriber's path.
-    pub transport: u64,
-    /// Its media, with the data plane's subscription ids.
-    pub tracks: Vec<(u64, SubscribedTrack)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Prepared {
-    pub(crate) stream: String,
-    pub(crate) transport: u64,
-}
-
-pub(crate) fn remove(transport: u64) -> Command {
-    Command::RemoveTransport(RemoveTransport { transport })
+    /// Whether it can be sent to whom this codec was negotiated with.
+    pub(crate) fn carries(&self, codec: &CodecParameters) -> bool {
+        self.spec.codec.codec == codec.codec && self.spec.codec.clock_rate == codec.clock_rate
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::command::remove;
 use crate::effect::{Effect, EndReason, Notice, Reply, Run, StreamProperty};
 use crate::error::Error;
-use crate::input::{Admission, Grant, Ids, Input, Join, Role};
+use crate::input::{Admission, Grant, Hidden, Ids, Input, Join, Role};
 use crate::media::Op;
-use crate::participant::{Invite, Participant, remove};
+use crate::participant::{Invite, Participant, Stream};
+use crate::roster::{Invites, Roster};
+use crate::subscriptions::Subscriptions;
 
 /// How long the seat of a participant whose socket was lost is kept.
 pub const RECONNECTION_WINDOW_MS: u64 = 10_000;
@@ -19,10 +22,14 @@ type Outcome = Result<Reply, Error>;
 #[derive(Debug)]
 pub struct Room {
     pub(crate) id: String,
-    pub(crate) invites: Vec<Invite>,
-    pub(crate) participants: Vec<Participant>,
+    invites: Invites,
+    pub(crate) roster: Roster,
     pub(crate) ops: BTreeMap<u64, Op>,
-    next_op: u64,
+    pub(crate) next_op: u64,
+    /// How many subscriptions under way name the tracks of a stream, by the stream's transport.
+    pub(crate) under_way: BTreeMap<u64, usize>,
+    /// What streams were before they were republished, by transport, while subscriptions to it are under way.
+    pub(crate) replaced: BTreeMap<u64, Stream>,
     ended: bool,
 }
 
@@ -56,10 +63,12 @@ impl Room {
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
-            invites: Vec::new(),
-            participants: Vec::new(),
+            invites: Invites::default(),
+            roster: Roster::default(),
             ops: BTreeMap::new(),
             next_op: 1,
+            under_way: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             ended: false,
         }
     }
@@ -76,27 +85,37 @@ impl Room {
 
     /// Unused invitations, oldest first.
     pub fn invites(&self) -> &[Invite] {
-        &self.invites
+        self.invites.all()
+    }
+
+    /// The unused invitation of this participant to be.
+    pub fn invite_of(&self, participant: &str) -> Option<&Invite> {
+        self.invites.of(participant)
     }
 
     /// Everybody in the room, hidden ones too, in order of joining.
     pub fn participants(&self) -> &[Participant] {
-        &self.participants
+        self.roster.all()
+    }
+
+    /// Everybody but the hidden ones, in order of joining: who is shown and counted.
+    pub fn visible(&self) -> impl Iterator<Item = &Participant> {
+        self.participants().iter().filter(|p| p.hidden.is_none())
     }
 
     /// The participant with this id.
     pub fn participant(&self, id: &str) -> Option<&Participant> {
-        self.participants.iter().find(|p| p.id == id)
+        self.roster.get(id)
     }
 
     /// Who publishes this stream.
     pub fn publisher_of(&self, stream: &str) -> Option<&Participant> {
-        self.participants.iter().find(|p| p.stream.as_ref().is_some_and(|s| s.id == stream))
+        self.roster.publisher_of(stream)
     }
 
     /// Applies one input at `now_ms` (milliseconds since 1970, never going back). Every input but `Tick`,
-    /// `SocketLost`, `SocketBack` and `MediaRestarted` has exactly one [`Effect::Reply`], at once or, for those
-    /// that drive the data plane, in the effects of their [`Input::Ran`].
+    /// `SocketLost`, `SocketBack`, `Lapse` and `MediaRestarted` has exactly one [`Effect::Reply`], at once or, for
+    /// those that drive the data plane, in the effects of their [`Input::Ran`].
     pub fn apply(&mut self, now_ms: u64, ids: &mut dyn Ids, input: Input) -> Vec<Effect> {
         let mut turn = Turn { now_ms, ids, effects: Vec::new() };
         match input {
@@ -104,10 +123,11 @@ impl Room {
             Input::Tick => self.tick(&mut turn),
             Input::SocketLost { participant } => self.socket_lost(&mut turn, &participant),
             Input::SocketBack { participant } => {
-                if let Some(participant) = self.participants.iter_mut().find(|p| p.id == participant) {
+                if let Some(participant) = self.roster.get_mut(&participant) {
                     participant.lost_until = None;
                 }
             }
+            Input::Lapse { participant } => self.lapse(&mut turn, &participant),
             Input::MediaRestarted => self.media_restarted(&mut turn),
             request => {
                 if self.ended {
@@ -148,7 +168,7 @@ impl Room {
             None => self.draw_participant(turn),
         };
         let mut token = turn.ids.token();
-        while self.token_taken(&token) {
+        while self.invites.has_token(&token) {
             token = turn.ids.token();
         }
         self.invites.push(Invite {
@@ -162,11 +182,8 @@ impl Room {
     }
 
     fn join(&mut self, turn: &mut Turn<'_>, join: Join) -> Result<(), Error> {
-        let invite = match join.admission {
-            Admission::Token(token) => {
-                let at = self.invites.iter().position(|i| i.token == token).ok_or(Error::UnknownToken)?;
-                (self.invites.remove(at), false, false)
-            }
+        let (invite, privileged, hidden) = match join.admission {
+            Admission::Token(token) => (self.invites.redeem(&token).ok_or(Error::UnknownToken)?, false, None),
             Admission::Secret { participant, hidden } => {
                 let participant = match participant {
                     Some(id) if self.id_taken(&id) => return Err(Error::IdTaken(id)),
@@ -178,9 +195,9 @@ impl Room {
                 (Invite { participant, token: String::new(), grant, created_at: turn.now_ms }, true, hidden)
             }
         };
-        let (Invite { participant: id, token, grant, created_at }, privileged, hidden) = invite;
+        let Invite { participant: id, token, grant, created_at } = invite;
         let others = self.everyone();
-        self.participants.push(Participant {
+        self.roster.push(Participant {
             id: id.clone(),
             role: grant.role,
             privileged,
@@ -194,11 +211,12 @@ impl Room {
             joined_at: turn.now_ms,
             lost_until: None,
             stream: None,
-            subscriptions: Vec::new(),
-            prepared: Vec::new(),
-            publishing: false,
+            subscriptions: Subscriptions::default(),
+            prepared: BTreeMap::new(),
+            publishing: None,
+            subscribing: BTreeMap::new(),
         });
-        if !hidden {
+        if hidden.is_none() {
             turn.notify(others, Notice::Joined { participant: id.clone() });
         }
         turn.reply(Ok(Reply::Joined { participant: id }));
@@ -206,24 +224,23 @@ impl Room {
     }
 
     fn leave(&mut self, turn: &mut Turn<'_>, participant: &str) -> Result<(), Error> {
-        self.known(participant)?;
-        let gone = self.take_out(turn, participant, EndReason::Left);
+        let hidden = self.known(participant)?.hidden;
+        self.take_out(turn, participant, EndReason::Left);
         turn.reply(Ok(Reply::Done));
-        self.close_socket(turn, participant, gone);
-        self.end_if_empty(turn);
+        close_socket(turn, participant, hidden);
+        self.end_if_empty(turn, hidden);
         Ok(())
     }
 
     fn remove(&mut self, turn: &mut Turn<'_>, participant: &str) -> Result<(), Error> {
-        if let Some(at) = self.invites.iter().position(|i| i.participant == participant) {
-            self.invites.remove(at);
+        if self.invites.withdraw(participant).is_some() {
             turn.reply(Ok(Reply::Done));
             return Ok(());
         }
-        self.known(participant)?;
+        let hidden = self.known(participant)?.hidden;
         self.evict(turn, participant, EndReason::RemovedByApplication, None);
         turn.reply(Ok(Reply::Done));
-        self.end_if_empty(turn);
+        self.end_if_empty(turn, hidden);
         Ok(())
     }
 
@@ -231,49 +248,47 @@ impl Room {
         if !self.known(moderator)?.may(Role::Moderator) {
             return Err(Error::Forbidden);
         }
-        self.known(target)?;
+        let hidden = self.known(target)?.hidden;
         self.evict(turn, target, EndReason::ExpelledByModerator, Some(Ok(Reply::Done)));
-        self.end_if_empty(turn);
+        self.end_if_empty(turn, hidden);
         Ok(())
+    }
+
+    fn lapse(&mut self, turn: &mut Turn<'_>, participant: &str) {
+        let Some(hidden) = self.participant(participant).map(|p| p.hidden) else { return };
+        self.evict(turn, participant, EndReason::NetworkLost, None);
+        self.end_if_empty(turn, hidden);
     }
 
     /// Takes a participant out: the others hear that it left, then the asker gets its answer, then all who were
     /// there, the evicted one too, hear of the eviction.
     fn evict(&mut self, turn: &mut Turn<'_>, participant: &str, reason: EndReason, answer: Option<Outcome>) {
-        let mut audience = self.everyone();
-        let gone = self.take_out(turn, participant, reason);
+        let hidden = self.participant(participant).and_then(|p| p.hidden);
+        let audience = match hidden {
+            Some(Hidden::Recorder) => vec![participant.to_owned()],
+            None | Some(Hidden::Transcriber) => self.everyone(),
+        };
+        self.take_out(turn, participant, reason);
         if let Some(answer) = answer {
             turn.reply(answer);
         }
-        if gone {
-            audience.retain(|id| id == participant);
-        }
         turn.notify(audience, Notice::Evicted { participant: participant.to_owned(), reason });
-        self.close_socket(turn, participant, gone);
+        close_socket(turn, participant, hidden);
     }
 
-    /// Removes a participant and all its media, and tells the rest; `true` when it was a hidden one.
-    fn take_out(&mut self, turn: &mut Turn<'_>, participant: &str, reason: EndReason) -> bool {
-        let Some(at) = self.participants.iter().position(|p| p.id == participant) else { return false };
-        self.end_stream(turn, at);
-        let gone = self.participants.remove(at);
-        let transports = gone.subscriptions.iter().map(|s| s.transport);
-        let commands = transports.chain(gone.prepared.iter().map(|p| p.transport)).map(remove).collect();
-        turn.clean_up(commands);
-        if !gone.hidden {
+    /// Removes a participant and all its media, and tells the rest.
+    fn take_out(&mut self, turn: &mut Turn<'_>, participant: &str, reason: EndReason) {
+        self.end_stream(turn, participant);
+        let Some(gone) = self.roster.remove(participant) else { return };
+        turn.clean_up(gone.receiving().map(remove).collect());
+        if gone.hidden.is_none() {
             turn.notify(self.everyone(), Notice::Left { participant: gone.id, reason });
         }
-        gone.hidden
     }
 
-    fn close_socket(&self, turn: &mut Turn<'_>, participant: &str, hidden: bool) {
-        let after_ms = if hidden { 0 } else { SOCKET_CLOSE_DELAY_MS };
-        turn.effects.push(Effect::CloseSocket { participant: participant.to_owned(), after_ms });
-    }
-
-    /// Hidden participants do not keep a room alive.
-    fn end_if_empty(&mut self, turn: &mut Turn<'_>) {
-        if !self.ended && self.participants.iter().all(|p| p.hidden) {
+    /// Hidden participants do not keep a room alive; nor does one end by the going of somebody who never counted.
+    fn end_if_empty(&mut self, turn: &mut Turn<'_>, gone: Option<Hidden>) {
+        if !self.ended && gone.is_none() && self.roster.visible() == 0 {
             self.close(turn, EndReason::LastParticipantLeft);
         }
     }
@@ -281,7 +296,7 @@ impl Room {
     fn close(&mut self, turn: &mut Turn<'_>, reason: EndReason) {
         self.ended = true;
         self.invites.clear();
-        while let Some(first) = self.participants.first() {
+        while let Some(first) = self.participants().first() {
             let id = first.id.clone();
             self.evict(turn, &id, reason, None);
         }
@@ -290,20 +305,17 @@ impl Room {
 
     fn socket_lost(&mut self, turn: &mut Turn<'_>, participant: &str) {
         let until = turn.now_ms + RECONNECTION_WINDOW_MS;
-        if let Some(participant) = self.participants.iter_mut().find(|p| p.id == participant) {
+        if let Some(participant) = self.roster.get_mut(participant) {
             participant.lost_until = Some(until);
             turn.effects.push(Effect::WakeAt(until));
         }
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
-        let due = |p: &Participant| p.lost_until.is_some_and(|until| until <= turn.now_ms);
-        let due: Vec<String> = self.participants.iter().filter(|p| due(p)).map(|p| p.id.clone()).collect();
+        let due = |p: &&Participant| p.lost_until.is_some_and(|until| until <= turn.now_ms);
+        let due: Vec<String> = self.participants().iter().filter(due).map(|p| p.id.clone()).collect();
         for participant in &due {
-            self.evict(turn, participant, EndReason::NetworkLost, None);
-        }
-        if !due.is_empty() {
-            self.end_if_empty(turn);
+            self.lapse(turn, participant);
         }
     }
 
@@ -316,7 +328,7 @@ impl Room {
         reason: String,
     ) -> Result<(), Error> {
         self.known(participant)?;
-        let stream = self.participants.iter_mut().find(|p| p.id == participant).and_then(|p| p.stream.as_mut());
+        let stream = self.roster.get_mut(participant).and_then(|p| p.stream.as_mut());
         let stream = stream.ok_or_else(|| Error::NotPublishing(participant.to_owned()))?;
         match &property {
             StreamProperty::AudioActive(active) => stream.description.audio_active = Some(*active),
@@ -340,17 +352,19 @@ impl Room {
         kind: Option<String>,
         data: Option<String>,
     ) -> Result<(), Error> {
-        if let Some(from) = &from {
-            self.known(from)?;
-        }
-        for id in &to {
-            self.known(id)?;
-        }
+        let sender = from.as_deref().map(|from| self.known(from)).transpose()?;
         if to.is_empty() {
             to = self.everyone();
         } else {
-            let mut seen = std::collections::HashSet::new();
-            to.retain(|id| seen.insert(id.clone()));
+            let mut named = vec![false; self.participants().len()];
+            for id in &to {
+                self.known(id)?;
+            }
+            to.retain(|id| self.roster.position(id).is_some_and(|at| !std::mem::replace(&mut named[at], true)));
+        }
+        // Only itself knows of a hidden one, and clients drop what comes from somebody unknown.
+        if let Some(sender) = sender.filter(|sender| sender.hidden.is_some()) {
+            to.retain(|id| *id == sender.id);
         }
         turn.notify(to, Notice::Signal { from, kind, data });
         turn.reply(Ok(Reply::Done));
@@ -362,18 +376,11 @@ impl Room {
     }
 
     pub(crate) fn everyone(&self) -> Vec<String> {
-        self.participants.iter().map(|p| p.id.clone()).collect()
+        self.participants().iter().map(|p| p.id.clone()).collect()
     }
 
     pub(crate) fn everyone_but(&self, participant: &str) -> Vec<String> {
-        self.participants.iter().filter(|p| p.id != participant).map(|p| p.id.clone()).collect()
-    }
-
-    pub(crate) fn start(&mut self, turn: &mut Turn<'_>, op: Op, commands: Vec<dataplane_protocol::Command>) {
-        let number = self.next_op;
-        self.next_op += 1;
-        self.ops.insert(number, op);
-        turn.effects.push(Effect::Run(Run { op: Some(number), commands }));
+        self.participants().iter().filter(|p| p.id != participant).map(|p| p.id.clone()).collect()
     }
 
     fn draw_participant(&self, turn: &mut Turn<'_>) -> String {
@@ -385,11 +392,11 @@ impl Room {
     }
 
     fn id_taken(&self, id: &str) -> bool {
-        self.participant(id).is_some() || self.invites.iter().any(|i| i.participant == id)
+        self.participant(id).is_some() || self.invites.of(id).is_some()
     }
+}
 
-    fn token_taken(&self, token: &str) -> bool {
-        self.invites.iter().any(|i| i.token == token)
-            || self.participants.iter().any(|p| p.token.as_deref() == Some(token))
-    }
+fn close_socket(turn: &mut Turn<'_>, participant: &str, hidden: Option<Hidden>) {
+    let after_ms = if hidden == Some(Hidden::Recorder) { 0 } else { SOCKET_CLOSE_DELAY_MS };
+    turn.effects.push(Effect::CloseSocket { participant: participant.to_owned(), after_ms });
 }

@@ -84,7 +84,7 @@ pub(super) fn session(id: &str, created_at: u64, properties: &SessionProperties,
 
 /// The Connections of a session: active ones first, then pending ones, each in order of creation.
 pub(super) fn connections(room: &Room, socket_url: &str, pending: bool, properties: PropertiesOf<'_>) -> Vec<Value> {
-    let active = room.participants().iter().filter(|p| !p.hidden);
+    let active = room.visible();
     let active = active.map(|p| active_connection(room.id(), socket_url, p, &properties(&p.id)));
     let invites = room.invites().iter().filter(|_| pending);
     let invites = invites.map(|i| pending_connection(room.id(), socket_url, i, &properties(&i.participant)));
@@ -208,14 +208,13 @@ pub(super) struct JoinFacts<'a> {
 
 /// The `joinRoom` result, without the injected `sessionId`.
 pub(super) fn join_result(room: &Room, me: &Participant, facts: JoinFacts<'_>) -> Map<String, Value> {
-    let others: Vec<Value> =
-        room.participants().iter().filter(|p| p.id != me.id && !p.hidden).map(participant_entry).collect();
+    let others: Vec<Value> = room.visible().filter(|p| p.id != me.id).map(participant_entry).collect();
     let mut result = Map::new();
     let mut put = |name: &str, value: Value| {
         result.insert(name.into(), value);
     };
     put("id", me.id.clone().into());
-    if !me.hidden {
+    if me.hidden.is_none() {
         put("finalUserId", me.origin.user.clone().into());
     }
     put("createdAt", me.joined_at.into());

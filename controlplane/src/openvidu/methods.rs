@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use controlplane_room::{Admission, Error, Input, Join, Origin, Reply, Role, StreamProperty};
+use controlplane_room::{Admission, Error, Hidden, Input, Join, Origin, Reply, Role, StreamProperty};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
@@ -131,11 +131,12 @@ impl Call<'_> {
         let trusted = !secret.is_empty() && bool::from(secret.as_bytes().ct_eq(self.hub.settings.secret.as_bytes()));
         let admission = if trusted {
             let helper = match (request.optional_flag("recorder"), request.optional_flag("stt")) {
-                (Some(true), _) => Some(RECORDER),
-                (_, Some(true)) => Some(SPEECH_TO_TEXT),
+                (Some(true), _) => Some((RECORDER, Hidden::Recorder)),
+                (_, Some(true)) => Some((SPEECH_TO_TEXT, Hidden::Transcriber)),
                 _ => None,
             };
-            Admission::Secret { participant: helper.map(str::to_owned), hidden: helper.is_some() }
+            let (participant, hidden) = helper.unzip();
+            Admission::Secret { participant: participant.map(str::to_owned), hidden }
         } else {
             // A token for another session is no token for this one, wherever its URL points.
             let own = compat::token_param(token, "sessionId") == Some(id);

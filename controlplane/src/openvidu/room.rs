@@ -89,6 +89,9 @@ impl RoomHandle {
                         step.closing.push((peer, after_ms));
                     }
                 }
+                Effect::Reoffer { participant, stream, .. } => {
+                    tracing::warn!(session = self.id, connection = participant, stream, "a subscription cannot follow");
+                }
                 Effect::WakeAt(at) => step.wake_at = Some(step.wake_at.map_or(at, |earlier| earlier.min(at))),
                 Effect::Ended { .. } => step.ended = true,
             }

@@ -92,7 +92,7 @@ impl World {
                     let picture = self.truth(&participant);
                     assert!(self.pictures.insert(participant, picture).is_none(), "an id came twice");
                 }
-                Effect::Reply(_) | Effect::WakeAt(_) => {}
+                Effect::Reply(_) | Effect::WakeAt(_) | Effect::Reoffer { .. } => {}
                 Effect::Notify { to, notice } => {
                     for id in to {
                         self.hear(&id, &notice);
@@ -145,9 +145,9 @@ impl World {
         for participant in self.bench.room.participants() {
             let streams: BTreeSet<_> = participant.subscriptions.iter().map(|s| &s.stream).collect();
             assert_eq!(streams.len(), participant.subscriptions.len(), "one subscription per stream");
-            for subscription in &participant.subscriptions {
+            for subscription in participant.subscriptions.iter() {
                 assert!(self.bench.room.publisher_of(&subscription.stream).is_some());
-                assert!(self.transports.contains(&subscription.transport));
+                assert!(self.transports.contains(&subscription.transport), "a subscription without a transport");
             }
         }
     }
