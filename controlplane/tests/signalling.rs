@@ -390,7 +390,7 @@ async fn streams_are_reconnected_both_ways() {
     server
         .dataplane
         .until("the subscription moved to the new tracks", |dp| {
-            dp.transports.len() == 2 && dp.tracks.len() == 2 && dp.subscriptions.len() == 4
+            dp.transports.len() == 2 && dp.tracks.len() == 2 && dp.subscriptions.len() == 2
         })
         .await;
 

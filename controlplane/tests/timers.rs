@@ -9,13 +9,6 @@ use std::time::Duration;
 use common::*;
 use serde_json::json;
 
-/// Moves the clock, then lets real time go on so that sockets can be waited for.
-async fn pass(ms: u64) {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_millis(ms)).await;
-    tokio::time::resume();
-}
-
 async fn ping(socket: &mut Socket) {
     socket.call("ping", json!({"interval": 5000})).await;
 }
@@ -30,16 +23,16 @@ async fn a_silent_client_is_closed_and_evicted() {
     ping(&mut a).await;
     ping(&mut b).await;
 
-    pass(14_000).await;
+    pass(Duration::from_millis(14_000)).await;
     ping(&mut a).await;
-    pass(1_100).await;
+    pass(Duration::from_millis(1_100)).await;
     assert_eq!(b.frame().await, Err((1000, "Close for not receive ping from client".into())));
     ping(&mut a).await;
     a.silent().await;
 
-    pass(9_500).await;
+    pass(Duration::from_millis(9_500)).await;
     a.silent().await;
-    pass(600).await;
+    pass(Duration::from_millis(600)).await;
     let expected = json!({"connectionId": b.id, "reason": "networkDisconnect"});
     assert_eq!(a.expect("participantLeft").await, expected);
     assert_eq!(a.expect("participantEvicted").await, expected);
@@ -57,11 +50,11 @@ async fn a_client_that_comes_back_in_time_keeps_its_seat() {
     b.stream.close(None).await.unwrap();
     assert!(b.frame().await.is_err());
 
-    pass(9_000).await;
+    pass(Duration::from_millis(9_000)).await;
     let mut back = server.socket().await;
     back.call("connect", json!({"sessionId": b.rpc})).await;
     ping(&mut a).await;
-    pass(5_000).await;
+    pass(Duration::from_millis(5_000)).await;
     a.silent().await;
     assert_eq!(back.call("echo", json!({})).await["result"], json!({"sessionId": b.rpc}));
 }
@@ -76,7 +69,7 @@ async fn an_evicted_client_that_stays_is_closed() {
     a.result("forceDisconnect", json!({"connectionId": b.id.clone()})).await;
     b.expect("participantEvicted").await;
     ping(&mut b).await;
-    pass(10_100).await;
+    pass(Duration::from_millis(10_100)).await;
     assert_eq!(b.frame().await, Err((1000, String::new())));
 }
 
@@ -86,10 +79,10 @@ async fn unused_sessions_are_collected() {
         millrace_controlplane::openvidu::Settings { garbage_interval_s: 60, garbage_threshold_s: 100, ..settings() };
     let server = Server::with(settings).await;
     server.session("old").await;
-    pass(61_000).await;
+    pass(Duration::from_millis(61_000)).await;
     assert_eq!(server.api("GET", "/sessions/old", json!(null)).await.0, 200);
     server.session("young").await;
-    pass(60_000).await;
+    pass(Duration::from_millis(60_000)).await;
     assert_eq!(server.api("GET", "/sessions/old", json!(null)).await.0, 404);
     assert_eq!(server.api("GET", "/sessions/young", json!(null)).await.0, 200);
 }

@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
-use std::collections::HashSet;
+pub mod transcript;
+
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +37,10 @@ pub const SOON: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct DataPlaneState {
     pub transports: HashSet<u64>,
-    pub tracks: HashSet<u64>,
-    pub subscriptions: HashSet<u64>,
+    /// The transport of each track.
+    pub tracks: HashMap<u64, u64>,
+    /// The transport of each subscription, and the tracks that it may send.
+    pub subscriptions: HashMap<u64, (u64, Vec<u64>)>,
     pub commands: Vec<Command>,
     /// Refuse commands of this kind, by the name of their variant.
     pub refuse: Option<&'static str>,
@@ -125,19 +129,54 @@ impl DataPlaneState {
         let fine = match command {
             Command::CreateTransport(c) => self.transports.insert(c.transport),
             Command::SetRemote(c) => self.transports.contains(&c.transport),
-            Command::RemoveTransport(c) => self.transports.remove(&c.transport),
-            Command::Publish(c) => self.transports.contains(&c.transport) && self.tracks.insert(c.track),
-            Command::Unpublish(c) => self.tracks.remove(&c.track),
-            Command::Subscribe(c) => {
-                self.transports.contains(&c.transport)
-                    && self.tracks.contains(&c.track)
-                    && self.subscriptions.insert(c.subscription)
+            Command::RemoveTransport(c) => self.remove_transport(c.transport),
+            Command::Publish(c) => {
+                self.transports.contains(&c.transport) && self.tracks.insert(c.track, c.transport).is_none()
             }
-            Command::Unsubscribe(c) => self.subscriptions.remove(&c.subscription),
-            Command::Retarget(c) => self.subscriptions.contains(&c.subscription) && self.tracks.contains(&c.track),
+            Command::Unpublish(c) => self.remove_track(c.track),
+            Command::Subscribe(c) => {
+                let tracks: Vec<_> = std::iter::once(c.track).chain(c.higher).collect();
+                self.transports.contains(&c.transport)
+                    && tracks.iter().all(|track| self.tracks.contains_key(track))
+                    && self.subscriptions.insert(c.subscription, (c.transport, tracks)).is_none()
+            }
+            Command::Unsubscribe(c) => self.subscriptions.remove(&c.subscription).is_some(),
+            Command::Retarget(c) => {
+                let tracks: Vec<_> = std::iter::once(c.track).chain(c.higher).collect();
+                let known = tracks.iter().all(|track| self.tracks.contains_key(track));
+                match self.subscriptions.get_mut(&c.subscription) {
+                    Some(subscription) if known => {
+                        subscription.1 = tracks;
+                        true
+                    }
+                    _ => false,
+                }
+            }
             Command::Hello(_) | Command::Snapshot(_) | Command::Stats(_) => true,
         };
         if fine { Outcome::Done(Done {}) } else { Outcome::Failure(Failure::new(ErrorCode::NotFound, "unknown id")) }
+    }
+}
+
+impl DataPlaneState {
+    /// With its tracks and subscriptions, as the real one does.
+    fn remove_transport(&mut self, transport: u64) -> bool {
+        self.subscriptions.retain(|_, (own, _)| *own != transport);
+        let tracks: Vec<_> =
+            self.tracks.iter().filter(|(_, own)| **own == transport).map(|(track, _)| *track).collect();
+        for track in tracks {
+            self.remove_track(track);
+        }
+        self.transports.remove(&transport)
+    }
+
+    /// With the subscriptions that have no other.
+    fn remove_track(&mut self, track: u64) -> bool {
+        self.subscriptions.retain(|_, (_, tracks)| {
+            tracks.retain(|other| *other != track);
+            !tracks.is_empty()
+        });
+        self.tracks.remove(&track).is_some()
     }
 }
 
@@ -264,6 +303,13 @@ impl Server {
         socket.rpc = joined["result"]["sessionId"].as_str().unwrap().to_owned();
         socket
     }
+}
+
+/// Moves the clock, then lets real time go on so that sockets can be waited for.
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 pub fn join_params(session: &str, token: &str, version: Option<&str>) -> Value {
