@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const GCM: SrtpProfile = SrtpProfile::AeadAes128Gcm;
 
 fn subscriber(publisher: usize) -> ClientKind {
-    ClientKind::Subscriber { publisher, rtx: true }
+    ClientKind::Subscriber { publisher, rtx: true, layers: 1 }
 }
 
 /// A publisher on worker 0 and subscribers on these workers, connected and under way.
@@ -58,7 +58,7 @@ fn a_run_is_a_function_of_its_seed() {
         let mut world = call(seed, 2, Link::ROUGH, GCM, &[0, 1]);
         world.run(Duration::from_secs(2));
         let seen = &world.clients[2].received;
-        (seen.repaired, seen.audio, seen.frames.clone(), world.clients[0].keyframe_requests.clone())
+        (seen.repaired, seen.audio, seen.frames.clone(), world.clients[0].keyframe_requests())
     };
     assert_eq!(run(42), run(42));
     assert_ne!(run(42), run(43));
@@ -81,7 +81,8 @@ fn outgoing_sequence_numbers_have_no_holes_and_timestamps_follow_the_publisher()
     let mut world = call(5, 1, Link::CLEAN, GCM, &[0]);
     world.run(Duration::from_secs(3));
     let seen = &world.clients[1].received;
-    let (first, last) = (seen.sequences.first().expect("video"), seen.sequences.last().expect("video"));
+    let ((first, _), (last, _)) =
+        (seen.sequences.first_key_value().expect("video"), seen.sequences.last_key_value().expect("video"));
     assert_eq!(seen.sequences.len() as u64, last - first + 1);
     let times: Vec<_> = seen.timestamps.values().collect();
     assert!(times.windows(2).all(|pair| (2_900..=3_050).contains(&(pair[1] - pair[0]))), "{times:?}");
@@ -92,22 +93,22 @@ fn outgoing_sequence_numbers_have_no_holes_and_timestamps_follow_the_publisher()
 fn wishes_for_keyframes_are_gathered() {
     let mut world = call(6, 2, Link::CLEAN, GCM, &[]);
     world.run(SECOND);
-    let before = world.clients[0].keyframe_requests.len();
+    let before = world.clients[0].keyframe_requests();
     let crowd: Vec<_> = (0..50).map(|n| world.add(subscriber(0), n % 2)).collect();
     world.run(SECOND);
-    let asked = world.clients[0].keyframe_requests.len() - before;
+    let asked = world.clients[0].keyframe_requests() - before;
     assert!((1..=3).contains(&asked), "50 newcomers made {asked} requests");
     for client in &crowd {
         assert!(world.clients[*client].received.first_frame.is_some());
     }
-    let before = world.clients[0].keyframe_requests.len();
+    let before = world.clients[0].keyframe_requests();
     for _ in 0..30 {
         for client in &crowd {
             world.clients[*client].send_pli();
         }
         world.run(Duration::from_millis(100));
     }
-    let asked = world.clients[0].keyframe_requests.len() - before;
+    let asked = world.clients[0].keyframe_requests() - before;
     assert!((5..=7).contains(&asked), "1,500 PLIs in 3 s made {asked} requests");
 }
 
@@ -252,7 +253,8 @@ fn a_publisher_that_starts_over_goes_on_for_its_subscribers() {
     world.run(Duration::from_secs(2));
     for client in &world.clients[1..] {
         let seen = &client.received;
-        let (first, last) = (seen.sequences.first().expect("video"), seen.sequences.last().expect("video"));
+        let ((first, _), (last, _)) =
+            (seen.sequences.first_key_value().expect("video"), seen.sequences.last_key_value().expect("video"));
         assert_eq!(seen.sequences.len() as u64, last - first + 1, "one unbroken sequence");
         let times: Vec<_> = seen.timestamps.values().collect();
         assert!(times.windows(2).all(|pair| (1_000..9_000).contains(&pair[1].wrapping_sub(*pair[0]))), "{times:?}");
@@ -283,7 +285,7 @@ fn reports_keep_audio_and_video_in_step() {
 fn without_rtx_a_repetition_is_the_same_packet() {
     let mut world = World::new(15, 1, Link::ROUGH, GCM);
     world.add(ClientKind::Publisher, 0);
-    world.add(ClientKind::Subscriber { publisher: 0, rtx: false }, 0);
+    world.add(ClientKind::Subscriber { publisher: 0, rtx: false, layers: 1 }, 0);
     world.run(Duration::from_secs(5));
     let seen = &world.clients[1].received;
     let first = seen.first_frame.expect("video");
@@ -312,7 +314,7 @@ fn garbage_and_replays_change_nothing() {
     world.run(SECOND);
     let mut random = Random::new(99);
     let publisher = world.clients[0].address();
-    let replay = world.clients[0].seal_video(Part { frame: 999_999, part: 1, parts: 2, keyframe: false });
+    let replay = world.clients[0].seal_video(Part { frame: 999_999, part: 1, parts: 2, keyframe: false, layer: 0 });
     let used = world.stats().iter().map(|stats| stats.buffers_in_use).collect::<Vec<_>>();
     for n in 0..20_000u32 {
         let mut bytes: Vec<u8> = match n % 3 {

@@ -16,6 +16,7 @@ use dataplane_protocol::{
     Publish, RemoteParameters, SrtpProfile, Subscribe,
 };
 
+use super::layer::{Layer, Outgoing, RIDS};
 use super::media::{AUDIO_SSRC, Part, VIDEO_RTX_SSRC, VIDEO_SSRC};
 
 const FRAME: Duration = Duration::from_millis(33);
@@ -31,13 +32,38 @@ const TICK: Duration = Duration::from_millis(5);
 pub enum ClientKind {
     /// Sends video and audio.
     Publisher,
+    /// The same with three layers of video, which only their rids tell apart.
+    Simulcast,
     /// Receives both from the publisher with this number.
     Subscriber {
         /// Number of the publisher.
         publisher: usize,
         /// Whether it negotiated RTX.
         rtx: bool,
+        /// How many layers of video the publisher has, of which it gets one.
+        layers: u64,
     },
+}
+
+impl ClientKind {
+    fn publishes(self) -> bool {
+        matches!(self, Self::Publisher | Self::Simulcast)
+    }
+}
+
+/// One video packet as a subscriber saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When it came.
+    pub at: Instant,
+    /// What it carried.
+    pub part: Part,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// VP8 picture id.
+    pub picture: u16,
+    /// TL0PICIDX.
+    pub tl0: u8,
 }
 
 /// What a subscriber has seen.
@@ -59,8 +85,8 @@ pub struct Received {
     pub duplicates: u64,
     /// Audio packets.
     pub audio: u64,
-    /// Outgoing sequence numbers seen, unwrapped, video.
-    pub sequences: BTreeSet<u64>,
+    /// Video packets by their outgoing sequence number, unwrapped.
+    pub sequences: BTreeMap<u64, Seen>,
     /// Timestamps by frame.
     pub timestamps: BTreeMap<u32, u32>,
     /// Sender reports: (ssrc, ntp, rtp).
@@ -78,22 +104,16 @@ impl Received {
     }
 }
 
-/// What was sent, to be sent again.
-#[derive(Clone, Debug)]
-struct Sent {
-    timestamp: u32,
-    marker: bool,
-    payload: Vec<u8>,
-}
-
 /// One simulated client.
 pub struct Client {
     /// Worker that its packets reach.
     pub worker: u32,
     /// What it has received.
     pub received: Received,
-    /// Keyframe requests that came to a publisher.
-    pub keyframe_requests: Vec<Instant>,
+    /// A publisher's encodings, in rising quality.
+    pub layers: Vec<Layer>,
+    /// Bounds that REMB told a publisher, in bit/s, with the number of SSRCs they are for.
+    pub bounds: Vec<(u64, usize)>,
     /// Sequence numbers that a publisher was asked for again.
     pub nacks: u64,
     /// Transport-wide feedback packets that came to a publisher.
@@ -108,8 +128,6 @@ pub struct Client {
     pub silent: bool,
     /// A client that has stopped answering and checking.
     pub dead: bool,
-    /// The publisher's video SSRC, changed by [`Client::restart`].
-    pub video_ssrc: u32,
     number: usize,
     kind: ClientKind,
     address: SocketAddr,
@@ -125,13 +143,9 @@ pub struct Client {
     nack_at: Instant,
     report_at: Instant,
     transaction: u64,
-    keyframe_due: bool,
-    video_sequence: u64,
-    rtx_sequence: u64,
     audio_sequence: u64,
     transport_sequence: u16,
     start: Instant,
-    sent: BTreeMap<u64, Sent>,
     highest: Option<u64>,
     missing: BTreeMap<u64, (Instant, u32)>,
     out: VecDeque<Vec<u8>>,
@@ -150,7 +164,12 @@ impl Client {
         Self {
             worker,
             received: Received::default(),
-            keyframe_requests: Vec::new(),
+            layers: match kind {
+                ClientKind::Publisher => vec![Layer::new(0, false, now)],
+                ClientKind::Simulcast => (0..3).map(|number| Layer::new(number, true, now)).collect(),
+                ClientKind::Subscriber { .. } => Vec::new(),
+            },
+            bounds: Vec::new(),
             nacks: 0,
             feedback: 0,
             report_blocks: 0,
@@ -158,7 +177,6 @@ impl Client {
             muted: false,
             silent: false,
             dead: false,
-            video_ssrc: VIDEO_SSRC,
             number,
             kind,
             address: SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 5_000)),
@@ -174,14 +192,10 @@ impl Client {
             nack_at: now,
             report_at: now,
             transaction: 0,
-            keyframe_due: true,
             // Close to the end of 16 bits, so that every run rolls over.
-            video_sequence: 0xff00,
-            rtx_sequence: 0x7000,
             audio_sequence: 0xffc0,
             transport_sequence: 0xfff0,
             start: now,
-            sent: BTreeMap::new(),
             highest: None,
             missing: BTreeMap::new(),
             out: VecDeque::new(),
@@ -198,7 +212,7 @@ impl Client {
         100 + self.number as u64
     }
 
-    /// Id of its video track (a publisher's).
+    /// Id of its video track (a publisher's), the lowest of several: layer `n` has 2 n more.
     pub fn video_track(&self) -> u64 {
         self.transport() * 10
     }
@@ -212,16 +226,16 @@ impl Client {
 
     /// A publisher that starts over with another SSRC and other numbers, as after a reload.
     pub fn restart(&mut self, now: Instant) {
-        self.video_ssrc ^= 0x0f0f_0000;
-        self.video_sequence = 0x0123;
         self.start = now;
-        self.keyframe_due = true;
-        self.sent.clear();
+        for layer in &mut self.layers {
+            layer.restart(now);
+        }
     }
 
     /// A copy of the last media datagram it would send, sealed: for replays.
     pub fn seal_video(&mut self, part: Part) -> Vec<u8> {
-        self.seal(self.video_ssrc, 96, self.video_sequence, (1, true), &part.payload())
+        let packet = self.layers[0].next(part);
+        self.seal(&packet, None)
     }
 
     pub(super) fn server_keys(&self) -> SrtpKeys {
@@ -247,8 +261,25 @@ impl Client {
                 commands.push(Command::Publish(self.publish(true)));
                 commands.push(Command::Publish(self.publish(false)));
             }
-            ClientKind::Subscriber { publisher, rtx } => {
-                commands.push(Command::Subscribe(self.subscribe(publisher, true, rtx)));
+            ClientKind::Simulcast => {
+                for (number, rid) in (0..).zip(RIDS) {
+                    let one = self.publish(true);
+                    let layer = Publish {
+                        track: one.track + 2 * number,
+                        ssrc: None,
+                        rtx_ssrc: None,
+                        rid: rid.to_owned(),
+                        max_bitrate_bps: 1_500_000,
+                        ..one
+                    };
+                    commands.push(Command::Publish(layer));
+                }
+                commands.push(Command::Publish(self.publish(false)));
+            }
+            ClientKind::Subscriber { publisher, rtx, layers } => {
+                let video = self.subscribe(publisher, true, rtx);
+                let higher = (1..layers).map(|layer| video.track + 2 * layer).collect();
+                commands.push(Command::Subscribe(Subscribe { higher, ..video }));
                 commands.push(Command::Subscribe(self.subscribe(publisher, false, rtx)));
             }
         }
@@ -264,7 +295,12 @@ impl Client {
             codec: Some(codec(video, 96, Some(97))),
             ssrc: Some(if video { VIDEO_SSRC } else { AUDIO_SSRC }),
             rtx_ssrc: video.then_some(VIDEO_RTX_SSRC),
-            extensions: vec![extension(ExtensionKind::Mid, 1), extension(ExtensionKind::TransportCc, 3)],
+            extensions: vec![
+                extension(ExtensionKind::Mid, 1),
+                extension(ExtensionKind::TransportCc, 3),
+                extension(ExtensionKind::Rid, 4),
+                extension(ExtensionKind::RepairedRid, 5),
+            ],
             label: "track".to_owned(),
             ..Publish::default()
         }
@@ -293,7 +329,7 @@ impl Client {
         let mut next = self.check_at;
         if self.connected {
             next = next.min(self.report_at);
-            if self.kind == ClientKind::Publisher {
+            if self.kind.publishes() {
                 next = next.min(self.frame_at).min(self.audio_at);
             } else {
                 next = next.min(self.nack_at);
@@ -313,7 +349,7 @@ impl Client {
         if !self.connected {
             return;
         }
-        if self.kind == ClientKind::Publisher {
+        if self.kind.publishes() {
             while self.frame_at <= now {
                 self.frame_at += FRAME;
                 self.send_frame(now);
@@ -345,6 +381,7 @@ impl Client {
                     self.connected = true;
                     (self.frame_at, self.audio_at, self.nack_at, self.report_at) = (now, now, now, now);
                     self.start = now;
+                    self.layers.iter_mut().for_each(|layer| layer.begin(now));
                 }
             }
             Packet::Rtp => self.on_rtp(now, &mut bytes),
@@ -372,50 +409,49 @@ impl Client {
         if self.muted {
             return;
         }
-        let keyframe = std::mem::take(&mut self.keyframe_due);
-        let parts = if keyframe { 8 } else { 3 };
         let frame = self.frames_sent;
         self.frames_sent += 1;
-        let timestamp = self.rtp_time(now, 90_000);
-        for part in 0..parts {
-            let payload = Part { frame, part, parts, keyframe }.payload();
-            let sent = Sent { timestamp, marker: part + 1 == parts, payload };
-            let packet =
-                self.seal(self.video_ssrc, 96, self.video_sequence, (sent.timestamp, sent.marker), &sent.payload);
-            self.out.push_back(packet);
-            self.sent.insert(self.video_sequence, sent);
-            self.video_sequence += 1;
-        }
-        while self.sent.len() > 1_000 {
-            self.sent.pop_first();
+        for at in 0..self.layers.len() {
+            let rid = self.layers[at].rid;
+            for packet in self.layers[at].frame(now, frame) {
+                let sealed = self.seal(&packet, rid);
+                self.out.push_back(sealed);
+            }
         }
     }
 
     fn send_audio(&mut self, now: Instant) {
         let timestamp = self.rtp_time(now, 48_000);
-        let packet = self.seal(AUDIO_SSRC, 96, self.audio_sequence, (timestamp, false), &[0x55; 80]);
+        let index = self.audio_sequence;
+        let payload = vec![0x55; 80];
+        let packet = Outgoing { ssrc: AUDIO_SSRC, payload_type: 96, index, timestamp, marker: false, payload };
         self.audio_sequence += 1;
-        self.out.push_back(packet);
+        let sealed = self.seal(&packet, None);
+        self.out.push_back(sealed);
     }
 
     fn rtp_time(&self, now: Instant, rate: u64) -> u32 {
         (now.since(self.start).as_micros() * rate / 1_000_000) as u32
     }
 
-    fn seal(&mut self, ssrc: u32, pt: u8, index: u64, (timestamp, marker): (u32, bool), payload: &[u8]) -> Vec<u8> {
+    fn seal(&mut self, packet: &Outgoing, rid: Option<&str>) -> Vec<u8> {
         let mut out = vec![0; 1_500];
         out[0] = 0x90;
-        out[1] = pt | (u8::from(marker) << 7);
-        out[2..4].copy_from_slice(&(index as u16).to_be_bytes());
-        out[4..8].copy_from_slice(&timestamp.to_be_bytes());
-        out[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        out[1] = packet.payload_type | (u8::from(packet.marker) << 7);
+        out[2..4].copy_from_slice(&(packet.index as u16).to_be_bytes());
+        out[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
+        out[8..12].copy_from_slice(&packet.ssrc.to_be_bytes());
         let mut writer = ExtWriter::one_byte(&mut out[12..]);
-        writer.push(1, if ssrc == AUDIO_SSRC { b"a" } else { b"v" }).expect("room");
+        writer.push(1, if packet.ssrc == AUDIO_SSRC { b"a" } else { b"v" }).expect("room");
         writer.push(3, &self.transport_sequence.to_be_bytes()).expect("room");
+        if let Some(rid) = rid {
+            writer.push(if packet.payload_type == 97 { 5 } else { 4 }, rid.as_bytes()).expect("room");
+        }
         self.transport_sequence = self.transport_sequence.wrapping_add(1);
         let header = 12 + writer.finish();
+        let payload = &packet.payload;
         out[header..header + payload.len()].copy_from_slice(payload);
-        let len = self.outbound.protect_rtp(&mut out, header + payload.len(), header, index).expect("room");
+        let len = self.outbound.protect_rtp(&mut out, header + payload.len(), header, packet.index).expect("room");
         out.truncate(len);
         out
     }
@@ -435,7 +471,8 @@ impl Client {
             (121, b"1") => {
                 self.received.repaired += 1;
                 let original = u16::from_be_bytes([payload[0], payload[1]]);
-                let highest = self.highest.expect("media before its repair");
+                // A repair may overtake the media.
+                let highest = self.highest.unwrap_or(u64::from(original));
                 let index = highest.wrapping_add_signed(i64::from(original.wrapping_sub(highest as u16) as i16));
                 self.on_video(now, index, header.timestamp, &payload[2..]);
             }
@@ -444,7 +481,7 @@ impl Client {
     }
 
     fn on_video(&mut self, now: Instant, index: u64, timestamp: u32, payload: &[u8]) {
-        let Some(part) = Part::read(payload) else {
+        let Some((part, picture, tl0)) = Part::read(payload) else {
             self.received.corrupt += 1;
             return;
         };
@@ -452,7 +489,7 @@ impl Client {
             self.received.first_frame = Some(part.frame);
             self.received.began_with_keyframe = part.keyframe;
         }
-        if !self.received.sequences.insert(index) {
+        if self.received.sequences.insert(index, Seen { at: now, part, timestamp, picture, tl0 }).is_some() {
             self.received.duplicates += 1;
         }
         self.received.timestamps.insert(part.frame, timestamp);
@@ -496,18 +533,19 @@ impl Client {
     }
 
     fn report(&mut self, now: Instant) {
-        if self.kind != ClientKind::Publisher {
+        if !self.kind.publishes() {
             return;
         }
         // Its wall clock is 5 s behind the server's.
         let unix = super::EPOCH + now.as_micros() - 5_000_000;
         let ntp = ((unix / 1_000_000 + 2_208_988_800) << 32) | (((unix % 1_000_000) << 32) / 1_000_000);
-        let (video, audio) = (self.rtp_time(now, 90_000), self.rtp_time(now, 48_000));
-        let ssrc = self.video_ssrc;
+        let audio = self.rtp_time(now, 48_000);
+        let layers = std::mem::take(&mut self.layers);
         self.send_rtcp(|writer| {
-            assert!(writer.sender_report(ssrc, ntp, video, 0, 0, &[]));
+            layers.iter().filter(|layer| layer.active).for_each(|layer| layer.report(now, ntp, writer));
             assert!(writer.sender_report(AUDIO_SSRC, ntp, audio, 0, 0, &[]));
         });
+        self.layers = layers;
     }
 
     fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
@@ -524,13 +562,13 @@ impl Client {
     fn on_rtcp(&mut self, now: Instant, bytes: &[u8]) {
         for packet in rtcp::packets(bytes) {
             match packet.expect("well-formed RTCP") {
-                Rtcp::Pli { media, .. } if media == self.video_ssrc => {
-                    self.keyframe_requests.push(now);
-                    self.keyframe_due = true;
+                Rtcp::Pli { media, .. } => {
+                    if let Some(layer) = self.layers.iter_mut().find(|layer| layer.ssrc == media) {
+                        layer.on_pli(now);
+                    }
                 }
-                Rtcp::Nack { media, lost, .. } if media == self.video_ssrc => {
-                    lost.for_each(|sequence| self.resend(sequence));
-                }
+                Rtcp::Nack { media, lost, .. } => lost.for_each(|sequence| self.resend(media, sequence)),
+                Rtcp::Remb { bitrate_bps, ssrcs, .. } => self.bounds.push((bitrate_bps, ssrcs.count())),
                 Rtcp::TransportCc { .. } => self.feedback += 1,
                 Rtcp::ReceiverReport { blocks, .. } => self.report_blocks += blocks.count() as u64,
                 Rtcp::SenderReport { ssrc, ntp, rtp, .. } => self.received.reports.push((ssrc, ntp, rtp)),
@@ -540,16 +578,19 @@ impl Client {
         }
     }
 
-    fn resend(&mut self, sequence: u16) {
+    fn resend(&mut self, ssrc: u32, sequence: u16) {
+        let Some(layer) = self.layers.iter_mut().find(|layer| layer.ssrc == ssrc) else { return };
         self.nacks += 1;
-        let found = self.sent.iter().rev().find(|(index, _)| **index as u16 == sequence);
-        let Some(sent) = found.map(|(_, sent)| sent.clone()) else { return };
-        let mut payload = sequence.to_be_bytes().to_vec();
-        payload.extend(&sent.payload);
-        let ssrc = VIDEO_RTX_SSRC;
-        let packet = self.seal(ssrc, 97, self.rtx_sequence, (sent.timestamp, sent.marker), &payload);
-        self.rtx_sequence += 1;
-        self.out.push_back(packet);
+        let rid = layer.rid;
+        if let Some(packet) = layer.resend(sequence) {
+            let sealed = self.seal(&packet, rid);
+            self.out.push_back(sealed);
+        }
+    }
+
+    /// Keyframe requests that came to a publisher, to all its layers.
+    pub fn keyframe_requests(&self) -> usize {
+        self.layers.iter().map(|layer| layer.keyframe_requests.len()).sum()
     }
 
     /// The SRTP profile it uses.
@@ -575,6 +616,7 @@ fn codec(video: bool, payload_type: u32, rtx: Option<u32>) -> CodecParameters {
         nack: video,
         pli: video,
         transport_cc: true,
+        remb: video,
         ..Default::default()
     }
 }

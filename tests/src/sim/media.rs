@@ -10,8 +10,10 @@ pub const VIDEO_RTX_SSRC: u32 = 0x1111_0002;
 /// The publisher's audio.
 pub const AUDIO_SSRC: u32 = 0x1111_0003;
 
-/// VP8 payload descriptor (S=1 on the first packet), payload header, frame, part, parts.
-const HEAD: usize = 1 + 3 + 4 + 2 + 2;
+/// VP8 payload descriptor with picture id, TL0PICIDX and temporal id, RFC 7741 4.2.
+const DESCRIPTOR: usize = 6;
+/// VP8 payload header, frame, part, parts, layer.
+const HEAD: usize = 3 + 4 + 2 + 2 + 1;
 
 /// One packet of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,33 +26,51 @@ pub struct Part {
     pub parts: u16,
     /// Whether the frame is a keyframe.
     pub keyframe: bool,
+    /// Which encoding it is of.
+    pub layer: u8,
 }
 
 impl Part {
-    /// The VP8 payload, of a length that the frame and part decide.
-    pub fn payload(self) -> Vec<u8> {
+    /// The VP8 payload, of a length that the frame and part decide. The lower bits of the picture id are TL0PICIDX too.
+    pub fn payload(self, picture: u16) -> Vec<u8> {
         let mut payload = Vec::with_capacity(1_200);
-        payload.push(if self.part == 0 { 0x10 } else { 0x00 });
+        payload.extend([if self.part == 0 { 0x90 } else { 0x80 }, 0xe0]);
+        payload.extend((picture | 0x8000).to_be_bytes());
+        payload.extend([picture as u8, 0]);
+        self.body(&mut payload);
+        payload
+    }
+
+    fn body(self, payload: &mut Vec<u8>) {
         // RFC 7741 4.3: the P bit of the payload header is 0 for a keyframe.
         payload.extend([u8::from(!self.keyframe), 0, 0]);
         payload.extend(self.frame.to_be_bytes());
         payload.extend(self.part.to_be_bytes());
         payload.extend(self.parts.to_be_bytes());
-        let mut random = Random::new((u64::from(self.frame) << 16) | u64::from(self.part));
+        payload.push(self.layer);
+        let seed = (u64::from(self.layer) << 48) | (u64::from(self.frame) << 16) | u64::from(self.part);
+        let mut random = Random::new(seed);
         let rest = 900 + random.below(200) as usize;
         payload.extend((0..rest).map(|_| random.next() as u8));
-        payload
     }
 
-    /// Reads a payload back; `None` if a single byte of it is wrong.
-    pub fn read(payload: &[u8]) -> Option<Self> {
-        let head: &[u8; HEAD] = payload.first_chunk()?;
+    /// Reads a payload back with its picture id and TL0PICIDX, which may have been rewritten; `None` if a single
+    /// byte of the rest is wrong.
+    pub fn read(payload: &[u8]) -> Option<(Self, u16, u8)> {
+        let (descriptor, body) = payload.split_at_checked(DESCRIPTOR)?;
+        let head: &[u8; HEAD] = body.first_chunk()?;
         let part = Self {
-            keyframe: head[1] == 0,
-            frame: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
-            part: u16::from_be_bytes([head[8], head[9]]),
-            parts: u16::from_be_bytes([head[10], head[11]]),
+            keyframe: head[0] == 0,
+            frame: u32::from_be_bytes([head[3], head[4], head[5], head[6]]),
+            part: u16::from_be_bytes([head[7], head[8]]),
+            parts: u16::from_be_bytes([head[9], head[10]]),
+            layer: head[11],
         };
-        (part.payload() == payload).then_some(part)
+        let mut expected = Vec::with_capacity(body.len());
+        part.body(&mut expected);
+        let start = if part.part == 0 { 0x90 } else { 0x80 };
+        let fine = expected == body && descriptor[..2] == [start, 0xe0] && descriptor[2] & 0x80 != 0;
+        let picture = u16::from_be_bytes([descriptor[2] & 0x7f, descriptor[3]]);
+        fine.then_some((part, picture, descriptor[4]))
     }
 }

@@ -2,6 +2,7 @@
 //! loses, delays and reorders. A second of it takes milliseconds, and a seed gives the same run every time.
 
 mod client;
+mod layer;
 mod media;
 mod random;
 
@@ -16,7 +17,8 @@ use dataplane_core::{
 };
 use dataplane_protocol::{Command, Failure, SrtpProfile, TransportEvent, TransportId};
 
-pub use client::{Client, ClientKind, Received};
+pub use client::{Client, ClientKind, Received, Seen};
+pub use layer::{Layer, RIDS};
 pub use media::{AUDIO_SSRC, Part, VIDEO_RTX_SSRC, VIDEO_SSRC};
 pub use random::Random;
 

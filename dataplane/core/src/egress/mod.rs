@@ -1,5 +1,6 @@
 //! The subscriber's side: which packets of a track go out, with which header, and what is sent about them.
 
+pub(crate) mod continuity;
 pub(crate) mod report;
 pub(crate) mod rewrite;
 pub(crate) mod rtx;

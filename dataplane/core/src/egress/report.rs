@@ -31,7 +31,7 @@ pub(crate) fn write_sender_report(
     clock_rate: u32,
     unix_micros: u64,
 ) -> bool {
-    let rtp = clock.rtp_at(unix_micros, clock_rate);
+    let rtp = clock.rtp_at(unix_micros, clock_rate).wrapping_add(out.timestamp_shift);
     writer.sender_report(out.ssrc, ntp_from_unix(unix_micros), rtp, out.packets as u32, out.bytes as u32, &[])
         && writer.sdes_cname(out.ssrc, &out.cname)
 }

@@ -41,6 +41,22 @@ impl Sequencer {
         Some(index)
     }
 
+    /// Goes on with another track from its `sequence` on, or from the first that comes: one further than what was
+    /// sent, if anything was.
+    pub(crate) fn restart(&mut self, sequence: Option<u64>) {
+        if self.base.is_some() {
+            self.first_out = self.highest_out + 1;
+            self.highest_out = self.first_out;
+        }
+        self.base = sequence;
+        self.highest_out = self.first_out;
+    }
+
+    /// The track's number of the highest that was sent.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        Some(self.base? + (self.highest_out - self.first_out))
+    }
+
     /// The outgoing index and the track's sequence number that a subscriber means by `sequence`.
     pub(crate) fn unmap(&self, sequence: u16) -> Option<(u64, u64)> {
         let base = self.base?;
@@ -86,6 +102,8 @@ pub(crate) struct Fields {
     /// abs-send-time.
     pub(crate) send_time: [u8; 3],
     pub(crate) transport_sequence: u16,
+    /// Added to AV1's frame number.
+    pub(crate) frame_shift: u16,
 }
 
 impl HeaderTemplate {
@@ -173,8 +191,17 @@ impl HeaderTemplate {
         put(ids.transport_cc, &fields.transport_sequence.to_be_bytes())?;
         put(ids.level, packet.audio_level.as_slice())?;
         put(ids.orientation, packet.orientation.as_slice())?;
-        put(ids.descriptor, descriptor)?;
-        Some(FIXED + writer.finish())
+        let at = if ids.descriptor != 0 && !descriptor.is_empty() {
+            Some(writer.push(ids.descriptor, descriptor)?)
+        } else {
+            None
+        };
+        let len = FIXED + writer.finish();
+        if let Some(number) = at.and_then(|at| block.get_mut(at + 1..at + 3)).filter(|_| fields.frame_shift != 0) {
+            let shifted = u16::from_be_bytes([number[0], number[1]]).wrapping_add(fields.frame_shift);
+            number.copy_from_slice(&shifted.to_be_bytes());
+        }
+        Some(len)
     }
 
     /// Makes the template: every extension that all packets have.

@@ -1,14 +1,14 @@
 //! One track on its way to one subscriber.
 
-use dataplane_protocol::{MediaKind, Subscribe, SubscriptionId, SubscriptionInfo, TransportId};
+use dataplane_protocol::{Codec, MediaKind, Subscribe, SubscriptionId, SubscriptionInfo, TransportId};
 
+use crate::egress::continuity::{Ending, Numbers, Shift};
 use crate::egress::rewrite::{Fields, HeaderTemplate, Sequencer};
 use crate::egress::rtx::Retransmitter;
-use crate::egress::select::Selector;
 use crate::ingress::history::Packet;
-use crate::ingress::track::payload_type;
+use crate::ingress::track::{SourceClock, payload_type};
 use crate::srtp::Outbound;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// An active subscription, kept with its track.
 #[derive(Debug)]
@@ -20,7 +20,14 @@ pub(crate) struct Outgoing {
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) cname: Box<str>,
-    pub(crate) select: Selector,
+    codec: Codec,
+    /// Whether it is under way on its track: video begins at a keyframe.
+    pub(crate) started: bool,
+    /// What it was sent of the track before, until this one begins.
+    ending: Option<Ending>,
+    /// Added to the track's timestamps.
+    pub(crate) timestamp_shift: u32,
+    shift: Shift,
     pub(crate) sequence: Sequencer,
     pub(crate) retransmit: Retransmitter,
     header: HeaderTemplate,
@@ -36,7 +43,9 @@ pub(crate) struct Outgoing {
     pub(crate) retransmitted: u64,
     pub(crate) keyframe_requests: u64,
     pub(crate) fraction_lost: u8,
+    /// The track's timestamp of the last packet sent.
     pub(crate) last_timestamp: u32,
+    pub(crate) last_sent: Instant,
 }
 
 /// The moment's values for the extensions that differ per datagram.
@@ -68,7 +77,11 @@ impl Outgoing {
             ssrc: spec.ssrc,
             rtx_ssrc: spec.rtx_ssrc,
             cname: spec.cname.as_str().into(),
-            select: Selector::new(kind == MediaKind::Video),
+            codec: codec.codec(),
+            started: kind != MediaKind::Video,
+            ending: None,
+            timestamp_shift: 0,
+            shift: Shift::default(),
             sequence: Sequencer::new(seed as u16),
             retransmit: Retransmitter::new((seed >> 16) as u16),
             header: HeaderTemplate::new(spec, has_rtx || !codec.nack),
@@ -84,7 +97,40 @@ impl Outgoing {
             keyframe_requests: 0,
             fraction_lost: 0,
             last_timestamp: 0,
+            last_sent: Instant::default(),
         }
+    }
+
+    /// Leaves its track, to go on with another of the same codec. `last` is the highest packet that was sent, with
+    /// its buffer's bytes, if the history still has it.
+    pub(crate) fn leave(&mut self, clock: Option<SourceClock>, last: Option<(&Packet, &[u8])>) {
+        if self.packets > 0 && self.ending.is_none() {
+            let numbers = last.map_or_else(Numbers::default, |(packet, buffer)| {
+                Numbers::read(self.codec, packet.payload.of(buffer), packet.descriptor.of(buffer)).shifted(self.shift)
+            });
+            // The one that left last may be an old one that came late.
+            let timestamp = last.map_or(self.last_timestamp, |(packet, _)| packet.timestamp);
+            let shifted = |rtp: u32| rtp.wrapping_add(self.timestamp_shift);
+            self.ending = Some(Ending {
+                at: self.last_sent,
+                timestamp: shifted(timestamp),
+                clock: clock.map(|clock| SourceClock { rtp_timestamp: shifted(clock.rtp_timestamp), ..clock }),
+                numbers,
+            });
+        }
+        self.started = false;
+        self.sequence.restart(None);
+    }
+
+    /// Begins with a track at `packet`, where a decoder can start.
+    pub(crate) fn start(&mut self, now: Instant, packet: &Packet, buffer: &[u8], track: (Option<SourceClock>, u32)) {
+        self.started = true;
+        self.sequence.restart(Some(packet.sequence));
+        let (clock, rate) = track;
+        let Some(ending) = self.ending.take() else { return };
+        self.timestamp_shift = ending.timestamp_shift(now, packet.timestamp, clock, rate);
+        let first = Numbers::read(self.codec, packet.payload.of(buffer), packet.descriptor.of(buffer));
+        self.shift = Shift::between(ending.numbers, first);
     }
 
     /// Whether outgoing packets carry a transport-wide sequence number.
@@ -116,10 +162,11 @@ impl Outgoing {
         let fields = Fields {
             payload_type,
             sequence: index as u16,
-            timestamp: packet.timestamp,
+            timestamp: packet.timestamp.wrapping_add(self.timestamp_shift),
             ssrc,
             send_time: stamp.send_time,
             transport_sequence: stamp.transport_sequence,
+            frame_shift: if self.codec == Codec::Av1 { self.shift.picture } else { 0 },
         };
         let header_len = self.header.write(out, packet, packet.descriptor.of(buffer), &fields)?;
         let mut len = header_len;
@@ -128,7 +175,11 @@ impl Outgoing {
             len += 2;
         }
         let payload = packet.payload.of(buffer);
-        out.get_mut(len..len + payload.len())?.copy_from_slice(payload);
+        let body = out.get_mut(len..len + payload.len())?;
+        body.copy_from_slice(payload);
+        if self.shift != Shift::default() {
+            self.shift.apply(self.codec, body);
+        }
         srtp.protect_rtp(out, len + payload.len(), header_len, index).ok()
     }
 

@@ -9,6 +9,7 @@ use dataplane_protocol::{
 };
 
 use crate::buffer::BufferId;
+use crate::egress::select::SILENCE;
 use crate::egress::subscription::Outgoing;
 use crate::ingress::history::{AUDIO, History, Packet, Span, VIDEO};
 use crate::ingress::keyframe::KeyframeGate;
@@ -36,6 +37,10 @@ pub(crate) struct Track {
     pub(crate) nack: bool,
     pub(crate) pli: bool,
     pub(crate) mid: Box<str>,
+    /// `a=rid` of a simulcast layer, or empty.
+    pub(crate) rid: Box<str>,
+    /// The bound that REMB tells the publisher, in bit/s; 0: none, or not negotiated.
+    pub(crate) remb_bps: u64,
     pub(crate) ssrc: Option<u32>,
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) extensions: ExtensionMap,
@@ -43,8 +48,10 @@ pub(crate) struct Track {
     pub(crate) source: Option<Box<Source>>,
     /// Present while packets come in here.
     pub(crate) history: Option<History>,
-    /// Every subscription to it, on whichever worker.
+    /// Every subscription that may be sent it or is, on whichever worker.
     pub(crate) subscriptions: Vec<SubscriptionId>,
+    /// Active subscriptions of this worker that may be sent it, and are being sent another.
+    pub(crate) away: Vec<SubscriptionId>,
     /// Who gets the track from this worker: dense, in the order they came.
     pub(crate) outgoing: Vec<Outgoing>,
     /// Taken in, and not yet fanned out.
@@ -56,6 +63,14 @@ pub(crate) struct Track {
     pub(crate) clock: Option<SourceClock>,
     /// Subscribers' wishes for keyframes; at home on their way to the publisher, else on their way home.
     pub(crate) gate: KeyframeGate,
+    /// When the last packet with media came.
+    pub(crate) flowed_at: Option<Instant>,
+    /// When it began to flow, after a silence.
+    pub(crate) flows_since: Instant,
+    /// When `away` was last looked through.
+    pub(crate) looked_at: Instant,
+    /// A keyframe at which some of `away` come over, before it is fanned out.
+    pub(crate) switch_at: Option<u64>,
     /// A subscriber here waits for a keyframe and the gate has not been asked yet.
     pub(crate) wants_keyframe: bool,
 }
@@ -92,6 +107,12 @@ pub(crate) struct SourceClock {
 }
 
 impl SourceClock {
+    /// The moment of an RTP timestamp, which is within half its range of the known one.
+    pub(crate) fn unix_at(self, rtp_timestamp: u32, clock_rate: u32) -> u64 {
+        let ticks = i64::from(rtp_timestamp.wrapping_sub(self.rtp_timestamp) as i32);
+        self.unix_micros.saturating_add_signed(ticks * 1_000_000 / i64::from(clock_rate.max(1)))
+    }
+
     /// The RTP timestamp at another moment.
     pub(crate) fn rtp_at(self, unix_micros: u64, clock_rate: u32) -> u32 {
         let elapsed = i128::from(unix_micros) - i128::from(self.unix_micros);
@@ -127,7 +148,7 @@ pub(crate) fn payload_type(value: u32) -> u8 {
 impl Track {
     pub(crate) fn new(spec: &Publish, endpoint: usize) -> Self {
         let codec = spec.codec.clone().unwrap_or_default();
-        let CodecParameters { payload_type: pt, clock_rate, rtx_payload_type, nack, pli, fir, .. } = codec;
+        let CodecParameters { payload_type: pt, clock_rate, rtx_payload_type, nack, pli, fir, remb, .. } = codec;
         Self {
             id: TrackId(spec.track),
             endpoint,
@@ -141,12 +162,19 @@ impl Track {
             // A publisher that knows neither gets PLI all the same: it is what most of them understand.
             pli: pli || !fir,
             mid: spec.mid.as_str().into(),
+            rid: spec.rid.as_str().into(),
+            remb_bps: if remb { spec.max_bitrate_bps } else { 0 },
             ssrc: spec.ssrc,
             rtx_ssrc: spec.rtx_ssrc,
             extensions: ExtensionMap::new(&spec.extensions),
             source: None,
             history: None,
             subscriptions: Vec::new(),
+            away: Vec::new(),
+            flowed_at: None,
+            flows_since: Instant::default(),
+            looked_at: Instant::default(),
+            switch_at: None,
             outgoing: Vec::new(),
             pending: Vec::with_capacity(PENDING),
             dirty: false,
@@ -155,6 +183,24 @@ impl Track {
             gate: KeyframeGate::default(),
             wants_keyframe: false,
         }
+    }
+
+    /// Whether anybody on this worker may be sent it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !(self.outgoing.is_empty() && self.away.is_empty())
+    }
+
+    /// Whether media came within [`SILENCE`].
+    pub(crate) fn flows(&self, now: Instant) -> bool {
+        self.flowed_at.is_some_and(|at| now.since(at) < SILENCE)
+    }
+
+    /// Media has come.
+    pub(crate) fn note_flow(&mut self, now: Instant) {
+        if !self.flows(now) {
+            self.flows_since = now;
+        }
+        self.flowed_at = Some(now);
     }
 
     /// The ring of recent packets, made when the first one comes.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use dataplane_protocol::{
     Codec, CodecParameters, Command, CreateTransport, DtlsRole, ErrorCode, ExtensionKind, Failure, Fingerprint,
-    HeaderExtension, Hello, MediaKind, Publish, RemoteParameters, RemoveTransport, SetRemote, Subscribe,
+    HeaderExtension, Hello, MediaKind, Publish, RemoteParameters, RemoveTransport, Retarget, SetRemote, Subscribe,
     SubscriptionId, TrackId, TrackInfo, TransportId, TransportInfo, TransportState, Unpublish, Unsubscribe,
 };
 use proptest::prelude::*;
@@ -266,6 +266,65 @@ fn a_snapshot_joins_what_shards_know_with_what_only_the_table_knows() {
     assert_eq!((subscription.label.as_str(), subscription.transport, subscription.track), ("subscription 1", 2, 1));
 }
 
+/// A simulcast layer; all of them share a mid.
+fn layer(track: u64, transport: u64, rid: u8) -> Publish {
+    let rid = format!("r{rid}");
+    Publish { rid, mid: "v".to_owned(), ssrc: None, rtx_ssrc: None, ..publish(track, transport) }
+}
+
+#[test]
+fn layers_share_a_mid_and_a_subscription_outlives_all_but_the_last() {
+    let mut registry = small();
+    for id in [1, 2] {
+        registry.apply(Command::CreateTransport(create(id))).unwrap();
+    }
+    for (track, rid) in [(1, 0), (2, 1), (3, 2)] {
+        registry.apply(Command::Publish(layer(track, 1, rid))).unwrap();
+    }
+    let same_rid = registry.apply(Command::Publish(layer(4, 1, 2))).unwrap_err();
+    assert_eq!(same_rid.code(), ErrorCode::Exists);
+    let no_rid = registry.apply(Command::Publish(Publish { rid: String::new(), ..layer(4, 1, 0) })).unwrap_err();
+    assert_eq!(no_rid.code(), ErrorCode::Exists);
+    registry.apply(Command::Subscribe(Subscribe { higher: vec![2, 3], ..subscribe(1, 2, 1) })).unwrap();
+    for (track, left) in [(1, vec![2, 3]), (3, vec![2])] {
+        registry.apply(Command::Unpublish(Unpublish { track })).unwrap();
+        let spec = &registry.subscriptions[&SubscriptionId(1)];
+        assert_eq!([&[spec.track], &*spec.higher].concat(), left);
+    }
+    registry.apply(Command::Unpublish(Unpublish { track: 2 })).unwrap();
+    assert_eq!(registry.subscriptions(), 0);
+}
+
+#[test]
+fn a_subscription_is_given_other_tracks_of_its_codec_only() {
+    let mut registry = small();
+    for id in [1, 2] {
+        registry.apply(Command::CreateTransport(create(id))).unwrap();
+    }
+    registry.apply(Command::Publish(publish(1, 1))).unwrap();
+    registry.apply(Command::Publish(publish(2, 1))).unwrap();
+    let h264 = CodecParameters { codec: Codec::H264 as i32, ..vp8(96) };
+    registry.apply(Command::Publish(Publish { codec: Some(h264), ..publish(3, 1) })).unwrap();
+    registry.apply(Command::Subscribe(subscribe(1, 2, 1))).unwrap();
+    let retarget =
+        |track, higher: &[u64]| Command::Retarget(Retarget { subscription: 1, track, higher: higher.to_vec() });
+    for (track, higher, code) in [
+        (3, &[][..], ErrorCode::Invalid),
+        (2, &[3], ErrorCode::Invalid),
+        (2, &[2], ErrorCode::Invalid),
+        (0, &[], ErrorCode::Invalid),
+        (9, &[], ErrorCode::NotFound),
+        (1, &[2, 4, 5, 6], ErrorCode::Invalid),
+    ] {
+        assert_eq!(registry.apply(retarget(track, higher)).unwrap_err().code(), code, "{track} {higher:?}");
+    }
+    registry.apply(retarget(2, &[])).unwrap();
+    registry.apply(Command::Unpublish(Unpublish { track: 1 })).unwrap();
+    assert_eq!(registry.subscriptions(), 1, "it is not on the old track any more");
+    registry.apply(Command::Unpublish(Unpublish { track: 2 })).unwrap();
+    assert_eq!(registry.subscriptions(), 0);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let (transport, track, subscription) = (0u64..7, 0u64..9, 0u64..14);
     prop_oneof![
@@ -274,6 +333,13 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, some)| { Command::SetRemote(SetRemote { transport: id, remote: some.then(remote) }) }),
         transport.clone().prop_map(|transport| Command::RemoveTransport(RemoveTransport { transport })),
         (track.clone(), transport.clone()).prop_map(|(id, transport)| Command::Publish(publish(id, transport))),
+        (track.clone(), transport.clone(), 0..3u8)
+            .prop_map(|(id, transport, rid)| Command::Publish(layer(id, transport, rid))),
+        (subscription.clone(), transport.clone(), proptest::collection::vec(track.clone(), 0..4)).prop_map(
+            |(id, transport, higher)| Command::Subscribe(Subscribe { higher, ..subscribe(id, transport, 1) })
+        ),
+        (subscription.clone(), track.clone(), proptest::collection::vec(track.clone(), 0..4))
+            .prop_map(|(subscription, track, higher)| Command::Retarget(Retarget { subscription, track, higher })),
         track.clone().prop_map(|track| Command::Unpublish(Unpublish { track })),
         (subscription.clone(), transport, track)
             .prop_map(|(id, transport, track)| Command::Subscribe(subscribe(id, transport, track))),
@@ -293,11 +359,14 @@ fn check(registry: &Registry) {
     assert_eq!(ufrags, registry.ufrags);
     for (id, entry) in &registry.tracks {
         assert!(registry.transports[&TransportId(entry.spec.transport)].tracks.contains(id));
-        assert!(entry.subscriptions.iter().all(|sub| registry.subscriptions[sub].track == id.0));
+        let names = |spec: &Subscribe| spec.track == id.0 || spec.higher.contains(&id.0);
+        assert!(entry.subscriptions.iter().all(|sub| names(&registry.subscriptions[sub])));
     }
     for (id, spec) in &registry.subscriptions {
         assert!(registry.transports[&TransportId(spec.transport)].subscriptions.contains(id));
-        assert!(registry.tracks[&TrackId(spec.track)].subscriptions.contains(id));
+        for track in std::iter::once(&spec.track).chain(&spec.higher) {
+            assert!(registry.tracks[&TrackId(*track)].subscriptions.contains(id));
+        }
     }
     for (id, entry) in &registry.transports {
         assert!(entry.tracks.iter().all(|track| registry.tracks[track].spec.transport == id.0));

@@ -22,7 +22,7 @@ impl Shard {
             ShardCommand::SetRemote { transport, remote } => self.set_remote(transport, &remote),
             ShardCommand::RemoveTransport(transport) => self.remove_transport(now, claims, transport),
             ShardCommand::Publish(spec) => self.publish(&spec),
-            ShardCommand::Unpublish(track) => self.unpublish(now, track),
+            ShardCommand::Unpublish(track) => self.unpublish(now, claims, track),
             ShardCommand::Subscribe(spec) => self.subscribe(now, claims, spec),
             ShardCommand::Unsubscribe(subscription) => self.unsubscribe(claims, subscription),
             ShardCommand::Retarget(change) => self.retarget(now, claims, &change),
@@ -61,7 +61,7 @@ impl Shard {
         let Some(key) = self.transports.remove(&id) else { return };
         for track in self.endpoints[key].tracks.clone() {
             let track = self.tracks[track].id;
-            self.unpublish(now, track);
+            self.unpublish(now, claims, track);
         }
         let subscriptions: Vec<_> =
             self.endpoints[key].subscriptions.iter().map(|wanted| SubscriptionId(wanted.spec.subscription)).collect();
@@ -105,19 +105,22 @@ impl Shard {
         }
     }
 
-    fn unpublish(&mut self, now: Instant, id: TrackId) {
+    fn unpublish(&mut self, now: Instant, claims: &dyn Claims, id: TrackId) {
         let Some(key) = self.track_ids.remove(&id) else { return };
-        while let Some(out) = self.tracks[key].outgoing.pop() {
-            self.send_bye(now, &out);
-        }
-        // Subscriptions that never became active have no BYE to send, but a place in the tables.
         for subscription in std::mem::take(&mut self.tracks[key].subscriptions) {
+            if self.outlives(now, claims, subscription, key) {
+                continue;
+            }
             let Some(at) = self.subscriptions.remove(&subscription) else { continue };
             let endpoint = &mut self.endpoints[at.endpoint];
-            endpoint.subscriptions.retain(|wanted| wanted.track != key);
+            endpoint.subscriptions.retain(|wanted| wanted.spec.subscription != subscription.0);
             if let Some(live) = endpoint.live.as_mut() {
-                live.sending.retain(|sending| sending.track != key);
+                live.sending.retain(|sending| sending.subscription != subscription);
             }
+        }
+        // Subscriptions that never became active have no BYE to send.
+        while let Some(out) = self.tracks[key].outgoing.pop() {
+            self.send_bye(now, &out);
         }
         self.forget_pending(key);
         let mut track = self.tracks.remove(key);
@@ -133,12 +136,15 @@ impl Shard {
 
     fn subscribe(&mut self, now: Instant, claims: &dyn Claims, spec: Subscribe) {
         let Some(endpoint) = self.transports.get(&TransportId(spec.transport)).copied() else { return };
-        let Some(track) = self.track_ids.get(&TrackId(spec.track)).copied() else { return };
+        let sources = self.sources(spec.track, &spec.higher);
+        let Some(track) = sources.first().copied() else { return };
         let id = SubscriptionId(spec.subscription);
         self.subscriptions.insert(id, SubscriptionKey { endpoint, track });
-        self.tracks[track].subscriptions.push(id);
+        for source in &sources {
+            self.tracks[*source].subscriptions.push(id);
+        }
         let wanted = &mut self.endpoints[endpoint].subscriptions;
-        wanted.push(Wanted { spec, track, active: false });
+        wanted.push(Wanted { spec, sources, active: false });
         let at = wanted.len() - 1;
         self.activate(now, claims, endpoint, at);
     }
@@ -150,12 +156,14 @@ impl Shard {
         if !live.is_connected() || self.endpoints[endpoint].subscriptions[at].active {
             return;
         }
+        let sources = self.endpoints[endpoint].subscriptions[at].sources.clone();
+        let Some(key) = self.best_source(now, &sources) else { return };
         let wanted = &mut self.endpoints[endpoint].subscriptions[at];
         wanted.active = true;
-        let key = wanted.track;
         let track = &mut self.tracks[key];
         let out = Outgoing::new(&wanted.spec, endpoint, track.kind, seed);
         let sending = Sending { ssrc: out.ssrc, track: key, subscription: out.id };
+        self.subscriptions.insert(out.id, SubscriptionKey { endpoint, track: key });
         track.outgoing.push(out);
         let (is_video, is_home) = (track.kind == MediaKind::Video, track.source.is_some());
         if let Some(live) = self.endpoints[endpoint].live.as_mut() {
@@ -164,39 +172,47 @@ impl Shard {
         if !is_home {
             self.tell_interest(claims, key, true);
         }
+        for other in sources.into_iter().filter(|source| *source != key) {
+            self.watch(claims, sending.subscription, other);
+        }
         if is_video {
             self.want_keyframe(now, claims, key, true);
         }
     }
 
     fn unsubscribe(&mut self, claims: &dyn Claims, id: SubscriptionId) {
-        let Some(SubscriptionKey { endpoint, track: key }) = self.subscriptions.remove(&id) else { return };
+        let Some(SubscriptionKey { endpoint, track: current }) = self.subscriptions.remove(&id) else { return };
         let endpoint = &mut self.endpoints[endpoint];
-        endpoint.subscriptions.retain(|wanted| wanted.spec.subscription != id.0);
+        let mut tracks = vec![current];
+        endpoint.subscriptions.retain(|wanted| {
+            let is_it = wanted.spec.subscription == id.0;
+            if is_it {
+                tracks.extend(wanted.sources.iter().filter(|source| **source != current));
+            }
+            !is_it
+        });
         if let Some(live) = endpoint.live.as_mut() {
             live.sending.retain(|sending| sending.subscription != id);
         }
-        let track = &mut self.tracks[key];
-        track.subscriptions.retain(|subscription| *subscription != id);
-        let before = track.outgoing.len();
-        track.outgoing.retain(|out| out.id != id);
-        if before > 0 && track.outgoing.is_empty() && track.source.is_none() {
-            self.tell_interest(claims, key, false);
-            self.forget_pending(key);
-            if let Some(history) = self.tracks[key].history.as_mut() {
-                history.clear(&mut self.pool);
+        for key in tracks {
+            let track = &mut self.tracks[key];
+            track.subscriptions.retain(|subscription| *subscription != id);
+            let was_wanted = track.is_wanted();
+            track.away.retain(|subscription| *subscription != id);
+            track.outgoing.retain(|out| out.id != id);
+            if was_wanted {
+                self.unwatch(claims, key);
             }
         }
     }
 
-    fn retarget(&mut self, _now: Instant, _claims: &dyn Claims, _change: &dataplane_protocol::Retarget) {}
-
     /// Takes a track off the list of those with something pending.
-    fn forget_pending(&mut self, key: usize) {
+    pub(super) fn forget_pending(&mut self, key: usize) {
         self.dirty.retain(|track| *track != key);
         self.resends.retain(|resend| resend.track != key);
         self.tracks[key].pending.clear();
         self.tracks[key].dirty = false;
+        self.tracks[key].switch_at = None;
         self.cursor = super::fanout::Cursor::default();
     }
 }

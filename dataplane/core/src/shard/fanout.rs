@@ -3,10 +3,13 @@
 //! Subscribers are the outer loop and packets the inner one, so that the packets of a frame leave for one
 //! subscriber as one run. A batch that fills up stops the loops where they are; the next call goes on.
 
+use std::collections::VecDeque;
+
 use dataplane_protocol::SubscriptionId;
 
 use super::{Endpoint, Shard};
-use crate::egress::subscription::{Shape, Stamp};
+use crate::egress::subscription::{Outgoing, Shape, Stamp};
+use crate::ingress::history::History;
 use crate::ingress::track::Track;
 use crate::io::Path;
 use crate::srtp::Outbound;
@@ -14,6 +17,9 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::tx::TxBatch;
 use crate::wire::ext;
+
+/// Packets of a keyframe that may have overtaken its first: more is a stream that is better begun anew.
+pub(super) const MAX_CATCH_UP: usize = 64;
 
 /// How far the fan-out of the dirty tracks has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +53,8 @@ impl Shard {
         self.flush_control(batch) == Progress::Full
             || self.flush_resends(now, batch) == Progress::Full
             || self.fan_out(now, batch) == Progress::Full
+            // Those who have just begun may have something to catch up with.
+            || self.flush_resends(now, batch) == Progress::Full
     }
 
     fn flush_control(&mut self, batch: &mut TxBatch) -> Progress {
@@ -111,11 +119,12 @@ impl Shard {
 
     fn fan_out(&mut self, now: Instant, batch: &mut TxBatch) -> Progress {
         let send_time = ext::abs_send_time(self.unix_micros(now));
-        let Self { tracks, endpoints, pool, counters, dirty, cursor, wheel, current, .. } = self;
-        while let Some(key) = dirty.get(cursor.track).copied() {
+        while let Some(key) = self.next_dirty(now) {
+            let room = self.config.limits.max_resends.saturating_sub(self.resends.len());
+            let Self { tracks, endpoints, pool, counters, cursor, wheel, current, resends, .. } = self;
             let track = &mut *tracks[key];
             *current = Some(track.endpoint);
-            let mut forward = Forward { endpoints, pool, counters, send_time };
+            let mut forward = Forward { now, endpoints, pool, counters, send_time, key, resends, room };
             if forward.track(track, cursor, batch) == Progress::Full {
                 return Progress::Full;
             }
@@ -126,18 +135,47 @@ impl Shard {
             track.dirty = false;
             *cursor = Cursor { track: cursor.track + 1, ..Cursor::default() };
         }
-        dirty.clear();
-        *cursor = Cursor::default();
+        self.dirty.clear();
+        self.cursor = Cursor::default();
         Progress::Finished
+    }
+
+    /// The track whose turn it is. One that subscriptions come over to waits for the others, so that they have been
+    /// sent all that came of their old tracks before.
+    fn next_dirty(&mut self, now: Instant) -> Option<usize> {
+        let key = *self.dirty.get(self.cursor.track)?;
+        if self.tracks[key].switch_at.is_none() || self.cursor.has_begun() {
+            return Some(key);
+        }
+        let rest = &self.dirty[self.cursor.track..];
+        if let Some(at) = rest.iter().position(|track| self.tracks[*track].switch_at.is_none()) {
+            self.dirty.swap(self.cursor.track, self.cursor.track + at);
+            return self.dirty.get(self.cursor.track).copied();
+        }
+        self.switch(now, key);
+        Some(key)
+    }
+}
+
+impl Cursor {
+    /// Whether the track at hand has been sent in part.
+    fn has_begun(&self) -> bool {
+        self.subscriber > 0 || self.packet > 0
     }
 }
 
 /// What the inner loops need of the shard.
 struct Forward<'a> {
+    now: Instant,
     endpoints: &'a mut slab::Slab<Endpoint>,
     pool: &'a crate::buffer::Pool,
     counters: &'a mut crate::stats::Counters,
     send_time: [u8; 3],
+    /// The track at hand.
+    key: usize,
+    resends: &'a mut VecDeque<Resend>,
+    /// How many more the queue takes.
+    room: usize,
 }
 
 impl Forward<'_> {
@@ -154,7 +192,7 @@ impl Forward<'_> {
 
     /// All pending packets of a track to one subscriber.
     fn subscriber(&mut self, track: &mut Track, cursor: &mut Cursor, batch: &mut TxBatch) -> Progress {
-        let Track { outgoing, pending, history: Some(history), wants_keyframe, .. } = track else {
+        let Track { outgoing, pending, history: Some(history), wants_keyframe, clock, clock_rate, .. } = track else {
             return Progress::Finished;
         };
         let out = &mut outgoing[cursor.subscriber];
@@ -171,13 +209,18 @@ impl Forward<'_> {
             }
             cursor.packet += 1;
             let Some(packet) = history.get(*sequence) else { continue };
-            if !out.select.admits(packet) {
-                *wants_keyframe = true;
-                continue;
+            let buffer = self.pool.bytes(packet.buffer);
+            if !out.started {
+                if !packet.keyframe {
+                    *wants_keyframe = true;
+                    continue;
+                }
+                out.start(self.now, packet, buffer, (*clock, *clock_rate));
+                let missed = missed(out, self.key, history, pending);
+                self.resends.extend(missed.take(self.room.min(MAX_CATCH_UP)));
             }
             let Some(index) = out.sequence.map(*sequence) else { continue };
             let stamp = Stamp { send_time: self.send_time, transport_sequence: *transport_sequence };
-            let buffer = self.pool.bytes(packet.buffer);
             let pushed = batch.push(path, |to| {
                 let len = out.write(to, packet, buffer, (index, Shape::Media, stamp), srtp)?;
                 bytes += len;
@@ -194,6 +237,9 @@ impl Forward<'_> {
             out.bytes += u64::from(packet.payload.len);
             out.last_timestamp = packet.timestamp;
         }
+        if packets > 0 {
+            out.last_sent = self.now;
+        }
         out.packets += packets;
         self.counters.rtp_forwarded += packets;
         if let Some(live) = self.endpoints[out.endpoint].live.as_mut() {
@@ -202,6 +248,25 @@ impl Forward<'_> {
         }
         progress
     }
+}
+
+/// What came before the keyframe that a subscription has begun with and follows it: a keyframe whose first packet was
+/// late or repaired. Sent as retransmissions, since the packets themselves have had their turn.
+pub(super) fn missed<'a>(
+    out: &'a mut Outgoing,
+    track: usize,
+    history: &'a History,
+    pending: &'a [u64],
+) -> impl Iterator<Item = Resend> + 'a {
+    let begun = out.sequence.highest().map_or(u64::MAX, |sequence| sequence + 1);
+    let last = history.highest().unwrap_or_default();
+    let subscription = out.id;
+    (begun..=last).filter(|sequence| history.get(*sequence).is_some() && !pending.contains(sequence)).filter_map(
+        move |sequence| {
+            let index = out.sequence.map(sequence)?;
+            Some(Resend { track, subscription, index, sequence })
+        },
+    )
 }
 
 /// Where to send to a subscriber, with its keys and its transport-wide sequence; `None` unless it is connected.

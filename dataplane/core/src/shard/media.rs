@@ -4,7 +4,7 @@ use dataplane_protocol::{ExtensionKind, MediaKind};
 
 use super::{Fate, Shard};
 use crate::buffer::BufferId;
-use crate::ingress::history::{Refused, unwrap_near};
+use crate::ingress::history::{Packet, Refused, unwrap_near};
 use crate::ingress::nack::Arrival;
 use crate::ingress::track::Track;
 use crate::io::{Bytes1500, Datagram, Output, PeerMessage};
@@ -57,12 +57,17 @@ impl Shard {
             track.payload_type == header.payload_type || track.rtx_payload_type == Some(header.payload_type)
         };
         let mut candidates = endpoint.tracks.iter().copied().filter(|track| carries(&self.tracks[*track]));
-        let by_mid = |track: &usize| {
-            let track = &self.tracks[*track];
-            ext::elements(bytes, header)
-                .any(|(id, data)| track.extensions.kind(id) == ExtensionKind::Mid && data == track.mid.as_bytes())
+        let has = |track: &Track, kinds: &[ExtensionKind], value: &[u8]| {
+            ext::elements(bytes, header).any(|(id, data)| kinds.contains(&track.extensions.kind(id)) && data == value)
         };
-        let track = match endpoint.tracks.iter().copied().find(by_mid) {
+        // Layers of an m-line share its mid, and are told apart by their rid (RFC 8852).
+        let by_ids = |track: &usize| {
+            let track = &*self.tracks[*track];
+            has(track, &[ExtensionKind::Mid], track.mid.as_bytes())
+                && (track.rid.is_empty()
+                    || has(track, &[ExtensionKind::Rid, ExtensionKind::RepairedRid], track.rid.as_bytes()))
+        };
+        let track = match endpoint.tracks.iter().copied().find(by_ids) {
             Some(track) if carries(&self.tracks[track]) => track,
             Some(_) => return Err(DropReason::RtpUnknownPayloadType),
             None => match (candidates.next(), candidates.next()) {
@@ -200,19 +205,27 @@ impl Shard {
             }
         }
         self.give_to_mirrors(key, incoming);
-        self.keep(key, packet, incoming.len);
+        self.keep(now, key, packet, incoming.len);
         Ok(Fate::Kept)
     }
 
     /// Puts a packet into the track's history and on the list of what is to be fanned out.
-    pub(super) fn keep(&mut self, key: usize, mut packet: crate::ingress::history::Packet, len: usize) {
+    pub(super) fn keep(&mut self, now: Instant, key: usize, mut packet: Packet, len: usize) {
         packet.buffer = self.pool.shrink(packet.buffer, len);
         let track = &mut *self.tracks[key];
         let sequence = packet.sequence;
+        // Packets of padding keep a path warm that has nothing to say.
+        if packet.payload.len > 0 {
+            track.note_flow(now);
+        }
         if let Some(old) = track.history_mut().insert(packet) {
             self.pool.release(old);
         }
-        if track.outgoing.is_empty() {
+        if !track.away.is_empty() {
+            self.consider(now, key, packet.keyframe.then_some(sequence));
+        }
+        let track = &mut *self.tracks[key];
+        if track.outgoing.is_empty() && track.switch_at.is_none() {
             return;
         }
         if track.pending.len() == track.pending.capacity() {

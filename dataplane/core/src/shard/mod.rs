@@ -7,6 +7,7 @@
 
 mod commands;
 mod fanout;
+mod layers;
 mod media;
 mod peers;
 mod rtcp;
@@ -122,15 +123,23 @@ struct Endpoint {
     live: Option<Box<Transport>>,
 }
 
+impl Endpoint {
+    /// Whether it has been claimed here and media may be sent on it.
+    fn is_connected(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.is_connected())
+    }
+}
+
 /// A subscription as every worker knows it.
 #[derive(Debug)]
 struct Wanted {
     spec: Subscribe,
-    track: usize,
+    /// Keys of its tracks, layers in rising quality; never empty.
+    sources: Vec<usize>,
     active: bool,
 }
 
-/// Where a subscription is found.
+/// Where a subscription is found, and which track it rides.
 #[derive(Clone, Copy, Debug)]
 struct SubscriptionKey {
     endpoint: usize,
@@ -281,6 +290,7 @@ impl Shard {
             if let Some(track) = self.tracks.get_mut(key) {
                 track.pending.clear();
                 track.dirty = false;
+                track.switch_at = None;
             }
         }
         self.cursor = fanout::Cursor::default();

@@ -35,12 +35,17 @@ impl Shard {
             }
             PeerMessage::Media { track, sequence, bytes } => {
                 self.counters.cross_media_in += 1;
-                let taken = match self.track_ids.get(&track) {
-                    Some(key) => self.mirror(*key, sequence, bytes.as_slice()),
+                let key = self.track_ids.get(&track).copied();
+                let taken = match key {
+                    Some(key) => self.mirror(now, key, sequence, bytes.as_slice()),
                     None => Err(DropReason::PeerStale),
                 };
                 if let Err(reason) = taken {
                     self.counters.drop(reason);
+                }
+                // Its home may have missed that nobody listens any more.
+                if let Some(key) = key.filter(|key| !self.tracks[*key].is_wanted()) {
+                    self.tell_interest(claims, key, false);
                 }
             }
             PeerMessage::Claimed { transport } => self.on_claimed(now, claims, transport),
@@ -68,9 +73,9 @@ impl Shard {
     }
 
     /// Takes in a packet of a track whose home is another worker.
-    fn mirror(&mut self, key: usize, sequence: u64, bytes: &[u8]) -> Result<(), DropReason> {
+    fn mirror(&mut self, now: Instant, key: usize, sequence: u64, bytes: &[u8]) -> Result<(), DropReason> {
         let track = &mut *self.tracks[key];
-        if track.outgoing.is_empty() || track.source.is_some() {
+        if !track.is_wanted() || track.source.is_some() {
             return Err(DropReason::PeerStale);
         }
         track.history_mut().accepts(sequence).map_err(refused)?;
@@ -83,7 +88,7 @@ impl Shard {
         if packet.keyframe {
             track.gate.on_keyframe();
         }
-        self.keep(key, packet, bytes.len());
+        self.keep(now, key, packet, bytes.len());
         Ok(())
     }
 
@@ -92,11 +97,11 @@ impl Shard {
         let Some(key) = self.transports.get(&transport).copied() else { return };
         for at in 0..self.endpoints[key].tracks.len() {
             let track = self.endpoints[key].tracks[at];
-            if self.tracks[track].outgoing.is_empty() || self.tracks[track].source.is_some() {
+            if !self.tracks[track].is_wanted() || self.tracks[track].source.is_some() {
                 continue;
             }
             self.tell_interest(claims, track, true);
-            if self.tracks[track].kind == MediaKind::Video {
+            if self.tracks[track].kind == MediaKind::Video && !self.tracks[track].outgoing.is_empty() {
                 self.want_keyframe(now, claims, track, true);
             }
         }

@@ -10,11 +10,13 @@ use crate::ingress::track::SourceClock;
 use crate::io::{Claims, Datagram, MAX_DATAGRAM, PeerMessage};
 use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::transport::{REPORT_INTERVAL, Sending};
+use crate::transport::{MAX_BINDINGS, REPORT_INTERVAL, Sending};
 use crate::wire::rtcp::{self, ReportBlock, Rtcp, RtcpWriter};
 
 use super::media::srtp_drop;
 
+/// What a bound leaves for the rest of a transport: audio, and what is sent twice.
+const UNBOUNDED_ALLOWANCE_BPS: u64 = 128_000;
 /// Longest compound that we write, before SRTCP's own bytes: what passes every path.
 const MAX_COMPOUND: usize = 1_200;
 
@@ -147,7 +149,15 @@ impl Shard {
     /// A subscriber of this shard needs a keyframe of the track.
     pub(super) fn want_keyframe(&mut self, now: Instant, claims: &dyn Claims, key: usize, immediate: bool) {
         let track = &mut *self.tracks[key];
-        track.wants_keyframe = false;
+        let can_ask = match &track.source {
+            Some(source) => source.ssrc.or(track.ssrc).is_some() && self.endpoints[track.endpoint].is_connected(),
+            None => claims.owner(self.endpoints[track.endpoint].slot).is_some(),
+        };
+        // Nobody to ask yet: the first packets will bring it up again.
+        track.wants_keyframe = !can_ask;
+        if !can_ask {
+            return;
+        }
         if track.gate.request(now, immediate) {
             self.ask_for_keyframe(claims, key, immediate);
         } else if let Some(due) = track.gate.due() {
@@ -207,6 +217,7 @@ impl Shard {
             let Some(block) = source.ssrc.and_then(|ssrc| source.reception.report(now, ssrc)) else { continue };
             self.send_rtcp(key, |_, writer| writer.receiver_report(receiver, &[block]));
         }
+        self.send_bound(key);
         let unix_micros = self.unix_micros(now);
         let sendings = self.endpoints[key].live.as_ref().map_or(0, |live| live.sending.len());
         for at in 0..sendings {
@@ -219,6 +230,25 @@ impl Shard {
                 let out = track.outgoing.iter().find(|out| out.id == sending.subscription && out.packets > 0);
                 out.is_some_and(|out| write_sender_report(writer, out, clock, rate, unix_micros))
             });
+        }
+    }
+
+    /// Tells a publisher how much it may send on the transport, where a bound is set (draft-alvestrand-rmcat-remb-03).
+    fn send_bound(&mut self, key: usize) {
+        let mut ssrcs = [0; MAX_BINDINGS];
+        let (mut count, mut bps) = (0, 0);
+        for track in &self.endpoints[key].tracks {
+            let track = &self.tracks[*track];
+            let ssrc = track.source.as_ref().and_then(|source| source.ssrc).filter(|_| track.remb_bps > 0);
+            if let (Some(ssrc), Some(slot)) = (ssrc, ssrcs.get_mut(count)) {
+                *slot = ssrc;
+                count += 1;
+                bps = track.remb_bps.max(bps);
+            }
+        }
+        if count > 0 {
+            let bps = bps + UNBOUNDED_ALLOWANCE_BPS;
+            self.send_feedback(key, |writer, sender| writer.remb(sender, bps, &ssrcs[..count]));
         }
     }
 

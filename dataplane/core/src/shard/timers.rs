@@ -79,13 +79,13 @@ impl Shard {
 
     /// Asks again for the tracks of other workers: the first word may have met a full ring.
     fn renew_interest(&mut self, claims: &dyn Claims, key: usize) {
-        let sendings = self.endpoints[key].live.as_ref().map_or(0, |live| live.sending.len());
-        for at in 0..sendings {
-            let Some(sending) = self.endpoints[key].live.as_ref().and_then(|live| live.sending.get(at).copied()) else {
-                return;
-            };
-            if self.tracks[sending.track].source.is_none() {
-                self.tell_interest(claims, sending.track, true);
+        for at in 0..self.endpoints[key].subscriptions.len() {
+            for source in 0.. {
+                let wanted = &self.endpoints[key].subscriptions[at];
+                let Some(track) = wanted.sources.get(source).copied().filter(|_| wanted.active) else { break };
+                if self.tracks[track].source.is_none() {
+                    self.tell_interest(claims, track, true);
+                }
             }
         }
     }

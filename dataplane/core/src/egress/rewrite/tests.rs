@@ -45,6 +45,7 @@ const FIELDS: Fields = Fields {
     ssrc: 0xa0b0_c0d0,
     send_time: [9, 8, 7],
     transport_sequence: 0x1234,
+    frame_shift: 0,
 };
 
 const ALL: [(ExtensionKind, u32); 6] = [
