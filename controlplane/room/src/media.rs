@@ -104,7 +104,7 @@ impl Room {
         let replaced = self.arrived(&op);
         let awaited = self.no_longer_awaits(number, &op);
         let result = if op.stale { Err(MediaError::Restarted) } else { result };
-        match result.map_err(Error::Media).and_then(|()| awaited) {
+        match result.map_err(Error::Media).and(awaited) {
             Ok(()) => self.commit(turn, op),
             Err(error) => {
                 if let OpKind::Publish(stream) = &op.kind {

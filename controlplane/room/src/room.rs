@@ -371,6 +371,12 @@ impl Room {
         Ok(())
     }
 
+    /// Whether it holds nothing but invitations.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.roster.is_bare() && self.ops.is_empty() && self.under_way.is_empty() && self.replaced.is_empty()
+    }
+
     pub(crate) fn known(&self, participant: &str) -> Result<&Participant, Error> {
         self.participant(participant).ok_or_else(|| Error::UnknownParticipant(participant.to_owned()))
     }

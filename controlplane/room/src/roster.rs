@@ -93,6 +93,11 @@ impl Roster {
         self.get_mut(id)?.stream.replace(stream)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.participants.is_empty() && self.positions.is_empty() && self.owners.is_empty() && self.visible == 0
+    }
+
     pub(crate) fn take_stream(&mut self, id: &str) -> Option<Stream> {
         let stream = self.get_mut(id)?.stream.take()?;
         self.owners.remove(&stream.id);
