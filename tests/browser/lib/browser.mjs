@@ -21,7 +21,6 @@ const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const SHOWN_LINES = 40;
 const ARGUMENTS = [
   '--no-sandbox',
-  '--use-fake-device-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   '--disable-background-networking',
   '--disable-component-update',
@@ -32,9 +31,10 @@ const ARGUMENTS = [
   '--disable-renderer-backgrounding',
 ];
 
-/** Starts Chromium. Without `camera` nobody allows a page any device. */
-export async function startBrowser({ camera = true, headless = true } = {}) {
-  const args = camera ? [...ARGUMENTS, '--use-fake-ui-for-media-stream'] : ARGUMENTS;
+/** Starts Chromium with that many cameras. Without `camera` nobody allows a page any device. */
+export async function startBrowser({ camera = true, cameras = 1, headless = true } = {}) {
+  const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=device-count=${cameras}`];
+  if (camera) args.push('--use-fake-ui-for-media-stream');
   const browser = await chromium.launch({ executablePath: EXECUTABLE, args, headless });
   const servers = await Promise.all(VERSIONS.map(async (version) => [version, await serve(version)]));
   return new Browser(browser, Object.fromEntries(servers), camera);
