@@ -6,7 +6,10 @@
 use std::time::Instant as Wall;
 
 use dataplane_core::{Duration, HandshakeInput};
-use dataplane_protocol::{Command, RemoveTransport, SrtpProfile, TransportState, Unpublish, Unsubscribe};
+use dataplane_protocol::{
+    Codec, CodecParameters, Command, ExtensionKind, HeaderExtension, RemoveTransport, SrtpProfile, Subscribe,
+    TransportState, Unpublish, Unsubscribe,
+};
 use millrace_tests::sim::{AUDIO_SSRC, ClientKind, EPOCH, Link, Part, Random, VIDEO_SSRC, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -355,4 +358,36 @@ fn ssrcs_are_what_the_sdp_said() {
     let reported: Vec<_> = world.clients[1].received.reports.iter().map(|report| report.0).collect();
     assert!(reported.contains(&0xaaaa_0000) && reported.contains(&0xaaaa_0001));
     assert!(!reported.contains(&VIDEO_SSRC) && !reported.contains(&AUDIO_SSRC));
+}
+
+#[test]
+fn a_publisher_gets_its_own_stream_back_on_its_own_transport() {
+    let mut world = call(30, 2, Link::CLEAN, GCM, &[1]);
+    let publisher = &world.clients[0];
+    let echo = Subscribe {
+        subscription: 77,
+        transport: publisher.transport(),
+        track: publisher.video_track(),
+        mid: "1".to_owned(),
+        codec: Some(CodecParameters {
+            codec: Codec::Vp8 as i32,
+            payload_type: 120,
+            clock_rate: 90_000,
+            ..Default::default()
+        }),
+        ssrc: 0x7777_0001,
+        extensions: vec![HeaderExtension { kind: ExtensionKind::Mid as i32, id: 9 }],
+        cname: "echo".to_owned(),
+        ..Default::default()
+    };
+    world.command(Command::Subscribe(echo)).expect("a transport may send and receive");
+    world.run(Duration::from_secs(3));
+    for client in [0, 1] {
+        let seen = &world.clients[client].received;
+        let first = seen.first_frame.expect("video");
+        assert!(seen.complete(first) > 60 && seen.corrupt == 0 && seen.began_with_keyframe, "client {client}");
+    }
+    // Its own reports and feedback go on beside the echo's.
+    assert!(world.clients[0].feedback > 20 && world.clients[0].report_blocks > 2);
+    assert!(world.clients[0].received.reports.iter().any(|(ssrc, ..)| *ssrc == 0x7777_0001));
 }
