@@ -103,7 +103,9 @@ fn step(world: &mut World) {
         38..50 => subscribe(world),
         50..52 => {
             let (participant, publisher) = (somebody(world), somebody(world));
-            world.ask(Input::Unsubscribe { participant, publisher }, Asked::Other);
+            let stream = world.room.participant(&publisher).and_then(|p| p.stream.as_ref()).map(|s| s.id.clone());
+            let asked = Asked::Unsubscribe { by: participant.clone(), stream };
+            world.ask(Input::Unsubscribe { participant, publisher }, asked);
         }
         52..55 => change_stream(world),
         55..58 => signal(world),

@@ -18,8 +18,23 @@ pub(super) enum Asked {
     Unpublish { by: String },
     Prepare { by: String, stream: String },
     Subscribe { by: String, stream: String, tracks: usize },
+    Unsubscribe { by: String, stream: Option<String> },
     Moderation { by: String },
     Other,
+}
+
+impl Asked {
+    /// Where a later request takes the place of an earlier one: a publication, or the subscription of a stream.
+    fn place(&self) -> Option<(String, Option<String>)> {
+        match self {
+            Self::Publish { by } | Self::Republish { by } => Some((by.clone(), None)),
+            Self::Prepare { by, stream } | Self::Subscribe { by, stream, .. } => {
+                Some((by.clone(), Some(stream.clone())))
+            }
+            Self::Unsubscribe { by, stream } => Some((by.clone(), Some(stream.clone()?))),
+            _ => None,
+        }
+    }
 }
 
 /// Commands with a number that the data plane is carrying out.
@@ -68,6 +83,10 @@ pub(super) struct World {
     /// How many tracks were asked for, by subscriber and stream.
     wanted: BTreeMap<(String, String), usize>,
     pub(super) reoffers: BTreeSet<(String, String)>,
+    /// The last op of each place, until somebody thinks better of it.
+    latest: BTreeMap<(String, Option<String>), u64>,
+    /// The op whose end is being applied.
+    arriving: Option<u64>,
     has_ended: bool,
 }
 
@@ -88,6 +107,8 @@ impl World {
             known: BTreeSet::new(),
             wanted: BTreeMap::new(),
             reoffers: BTreeSet::new(),
+            latest: BTreeMap::new(),
+            arriving: None,
             has_ended: false,
         }
     }
@@ -120,6 +141,7 @@ impl World {
                     runs += 1;
                     self.books.give_out(&commands);
                     let asked = asked.expect("a run has a request").clone();
+                    self.latest.extend(asked.place().map(|place| (place, op)));
                     self.pending.push(Pending { op, commands, done: 0, asked, stale: false });
                 }
                 Effect::Run(Run { op: None, commands }) => {
@@ -132,6 +154,7 @@ impl World {
                     assert_eq!(after_ms, if participant == "RECORDER" { 0 } else { SOCKET_CLOSE_DELAY_MS });
                     assert!(self.clients.remove(&participant).is_some(), "closed twice");
                     self.reoffers.retain(|(subscriber, _)| *subscriber != participant);
+                    self.latest.retain(|(by, _), _| *by != participant);
                 }
                 Effect::Reoffer { participant, publisher, stream } => {
                     self.tally.reoffers += 1;
@@ -152,6 +175,10 @@ impl World {
 
     fn answer(&mut self, asked: &Asked, outcome: Result<Reply, Error>) {
         self.tally.overtaken += usize::from(outcome == Err(Error::Overtaken));
+        if let (Some(place), true) = (asked.place(), outcome.is_ok()) {
+            let latest = self.latest.remove(&place);
+            assert!(self.arriving.is_none() || latest == self.arriving, "an earlier request won: {asked:?}");
+        }
         match (asked, outcome) {
             (Asked::Join { token }, outcome) => self.joined(token.as_deref(), outcome),
             (Asked::Publish { by }, Ok(Reply::Published { stream, .. })) => {
@@ -185,7 +212,7 @@ impl World {
                 assert!(!self.used.contains(&token) && !self.unused.contains(&token));
                 self.unused.push(token);
             }
-            (Asked::Other, Ok(Reply::Done)) | (_, Err(_)) => {}
+            (Asked::Other | Asked::Unsubscribe { .. }, Ok(Reply::Done)) | (_, Err(_)) => {}
             (asked, outcome) => panic!("{outcome:?} is no answer to {asked:?}"),
         }
     }
@@ -265,7 +292,9 @@ impl World {
             self.books.doubt(&run.commands);
         }
         let input = Input::Ran { op: run.op, result: failure.map_or(Ok(()), Err) };
+        self.arriving = Some(run.op);
         assert_eq!(self.apply(input, Some(&run.asked)), (1, 0), "the end of a run is answered once");
+        self.arriving = None;
     }
 
     /// What is refused names a stream that has ended, or what a data plane held before it restarted: a stream that
