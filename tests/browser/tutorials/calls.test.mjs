@@ -87,6 +87,8 @@ test('getaroom', on.watched(async () => {
   await ann.waitForURL((url) => !url.hash);
   await moving(ben, 1);
   await ben.waitForFunction(() => document.title === '1 in the room');
+  const reason = await ben.locator('#videos').getAttribute('data-left');
+  assert.equal(reason, 'disconnect', 'who goes is told to have gone, not to have been lost');
   await leaves(ben);
   await unbroken(on, room);
 }));

@@ -24,7 +24,10 @@ async function join() {
   const library = new OpenVidu();
   session = library.initSession();
   session.on('streamCreated', ({ stream }) => session.subscribe(stream, 'videos').on('videoElementCreated', layout));
-  session.on('streamDestroyed', () => setTimeout(layout));
+  session.on('streamDestroyed', ({ reason }) => {
+    byId('videos').dataset.left = reason;
+    setTimeout(layout);
+  });
   await session.connect(await tokenFor(room));
   history.pushState('', '', `${location.pathname}${location.search}#${room}`);
   shown(false, true);
