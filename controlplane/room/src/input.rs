@@ -9,7 +9,7 @@ use crate::error::MediaError;
 pub trait Ids {
     /// The id of a participant to be.
     fn participant(&mut self) -> String;
-    /// The secret part of an invitation.
+    /// The secret part of an invitation: never one that was given out before, since a used one must stay unknown.
     fn token(&mut self) -> String;
     /// The id of a stream that `participant` publishes.
     fn stream(&mut self, participant: &str, description: &StreamDescription) -> String;
@@ -200,7 +200,7 @@ pub enum Input {
         /// Who goes.
         target: String,
     },
-    /// A participant starts a stream. Replies [`crate::Reply::Published`] once the data plane is ready.
+    /// A participant that is not hidden starts a stream. Replies [`crate::Reply::Published`] once the data plane is ready.
     Publish {
         /// Who.
         participant: String,
@@ -209,7 +209,8 @@ pub enum Input {
         /// How it sends.
         publication: Publication,
     },
-    /// A publisher sends its running stream over a new transport. Replies [`crate::Reply::Published`].
+    /// A publisher sends its running stream over a new transport. Replies [`crate::Reply::Published`]. Running
+    /// subscriptions go over to it, with [`crate::Effect::Reoffer`] for those that cannot.
     Republish {
         /// Who.
         participant: String,
@@ -265,7 +266,7 @@ pub enum Input {
         /// Why, in the client's own word.
         reason: String,
     },
-    /// A text message.
+    /// A text message. That of a hidden participant reaches nobody but itself: the others do not know the sender.
     Signal {
         /// The sender; absent: the application.
         participant: Option<String>,

@@ -131,13 +131,6 @@ impl Room {
     pub(crate) fn end_stream(&mut self, turn: &mut Turn<'_>, id: &str) {
         let Some(stream) = self.roster.take_stream(id) else { return };
         let mut commands: Vec<_> = removal(&stream).collect();
-        self.replaced.retain(|_, old| {
-            let ends = old.id == stream.id;
-            if ends {
-                commands.extend(removal(old));
-            }
-            !ends
-        });
         for participant in self.roster.iter_mut() {
             if participant.id == id {
                 participant.publishing = None;

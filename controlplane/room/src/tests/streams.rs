@@ -157,6 +157,19 @@ fn each_layer_is_a_track_and_a_subscription_names_them_all() {
 }
 
 #[test]
+fn there_are_no_more_layers_than_a_subscription_can_name() {
+    let mut bench = Bench::new();
+    let (a, b) = (bench.join(Role::Publisher), bench.join(Role::Publisher));
+    let mut publication = publication();
+    publication.tracks[1].rids = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+    let input = Input::Publish { participant: a.clone(), description: StreamDescription::default(), publication };
+    let effects = bench.run(input);
+    assert_eq!(published(&effects).iter().map(|p| p.rid.as_str()).collect::<Vec<_>>(), ["", "a", "b", "c", "d"]);
+    let stream = bench.room.participant(&a).unwrap().stream.as_ref().unwrap().id.clone();
+    assert_eq!(subscribed(&bench.run(subscribe(&b, &stream, true)))[1].higher.len(), 3);
+}
+
+#[test]
 fn an_echo_is_subscribed_on_the_publishers_own_transport() {
     let mut bench = Bench::new();
     let a = bench.join(Role::Publisher);
@@ -272,17 +285,17 @@ fn a_subscription_under_way_that_cannot_follow_is_answered_and_offered_anew() {
 }
 
 #[test]
-fn an_abandoned_stream_takes_its_old_tracks_with_it() {
+fn old_tracks_go_with_the_last_subscription_under_way_to_them() {
     let mut bench = Bench::new();
     let (a, b) = (bench.join(Role::Publisher), bench.join(Role::Publisher));
     let stream = bench.publish(&a);
     let under_way = op(&bench.apply(subscribe(&b, &stream, true)));
     bench.run(republish(&a, publication()));
     let effects = bench.apply(Input::Leave { participant: a });
-    assert_eq!(kinds(&effects), ["unpublish", "unpublish", "remove", "unpublish", "unpublish", "remove"]);
+    assert_eq!(kinds(&effects), ["unpublish", "unpublish", "remove"]);
     let effects = bench.apply(ran(under_way));
     assert_eq!(reply(&effects), Err(Error::UnknownStream(stream)));
-    assert_eq!(kinds(&effects), ["remove"]);
+    assert_eq!(kinds(&effects), ["remove", "unpublish", "unpublish", "remove"]);
 }
 
 #[test]
