@@ -191,7 +191,7 @@ async fn signalling(
         None => (compat::cookie_value(), true),
     };
     let visitor = ws::Visitor { user: value[..16].to_owned(), address: client_address(&headers, peer) };
-    let upgrade = upgrade.max_message_size(ws::MAX_FRAME).max_frame_size(ws::MAX_FRAME);
+    let upgrade = upgrade.max_message_size(ws::MAX_READ).max_frame_size(ws::MAX_READ);
     let span = tracing::info_span!(parent: None, "socket", address = visitor.address);
     let mut response = upgrade.on_upgrade(move |socket| ws::serve(app.hub.clone(), visitor, socket).instrument(span));
     let cookie = format!("{}={value}; Path=/openvidu; HttpOnly; SameSite=Lax", compat::COOKIE);

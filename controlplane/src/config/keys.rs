@@ -123,6 +123,12 @@ pub const KEYS: &[Key] = &[
         "Only repeated: Millrace never transcodes",
     ),
     key(
+        "OPENVIDU_WEBRTC_SIMULCAST",
+        "openvidu-webrtc-simulcast",
+        "false",
+        "Ask clients for simulcast, where the media server is mediasoup",
+    ),
+    key(
         "OPENVIDU_SESSIONS_GARBAGE_INTERVAL",
         "openvidu-sessions-garbage-interval",
         "900",
@@ -179,7 +185,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("OPENVIDU_RECORDING_DEBUG", ""),
     ("OPENVIDU_RECORDING_ENABLE_GPU", ""),
     ("OPENVIDU_RECORDING_ZIP_FILES", ""),
-    ("OPENVIDU_WEBRTC_SIMULCAST", "false"),
     ("OPENVIDU_EDITION", "ce"),
     ("OPENVIDU_BROWSER_LOGS", ""),
     ("OPENVIDU_ENTERPRISE_MEDIA_SERVER", ""),

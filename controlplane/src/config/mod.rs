@@ -62,6 +62,8 @@ pub struct Config {
     pub log: String,
     /// `OPENVIDU_STREAMS_*`.
     pub streams: Streams,
+    /// `OPENVIDU_WEBRTC_SIMULCAST`.
+    pub simulcast: bool,
     /// `OPENVIDU_SESSIONS_GARBAGE_INTERVAL`, in seconds; 0: never.
     pub garbage_interval_s: u32,
     /// `OPENVIDU_SESSIONS_GARBAGE_THRESHOLD`, in seconds.
@@ -368,6 +370,7 @@ impl Config {
                 text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.to_owned())
             }),
             streams: streams(values),
+            simulcast: values.flag("OPENVIDU_WEBRTC_SIMULCAST"),
             garbage_interval_s: values.number("OPENVIDU_SESSIONS_GARBAGE_INTERVAL"),
             garbage_threshold_s: values.number("OPENVIDU_SESSIONS_GARBAGE_THRESHOLD"),
             ice_servers: values.parsed(

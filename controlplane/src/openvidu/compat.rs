@@ -34,9 +34,11 @@ pub mod code {
     pub const SIGNAL_TO: i64 = 601;
     pub const SIGNAL_FORMAT: i64 = 600;
     pub const FILTER_NOT_APPLIED: i64 = 406;
+    pub const TOKEN: i64 = 404;
     pub const UNAUTHORIZED: i64 = 401;
     pub const ENDPOINT: i64 = 303;
     pub const SDP: i64 = 302;
+    pub const ROOM_CANNOT_BE_CREATED: i64 = 204;
     pub const ROOM_CLOSED: i64 = 203;
     pub const ROOM_NOT_FOUND: i64 = 202;
     pub const ALREADY_STREAMING: i64 = 106;

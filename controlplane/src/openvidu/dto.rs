@@ -199,6 +199,7 @@ pub(super) fn ice_servers(servers: &[IceServer]) -> Value {
 pub(super) struct JoinFacts<'a> {
     pub(super) version: &'a str,
     pub(super) media_server: &'a str,
+    pub(super) video_simulcast: bool,
     pub(super) coturn_ip: &'a str,
     pub(super) coturn_port: u16,
     pub(super) turn_username: &'a str,
@@ -223,7 +224,7 @@ pub(super) fn join_result(room: &Room, me: &Participant, facts: JoinFacts<'_>) -
     put("session", room.id().into());
     put("version", facts.version.into());
     put("mediaServer", facts.media_server.into());
-    put("videoSimulcast", false.into());
+    put("videoSimulcast", facts.video_simulcast.into());
     put("record", me.record.into());
     put("role", role_name(me.role).into());
     put("coturnIp", facts.coturn_ip.into());

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use controlplane_room::{EndReason, Error, Input, Reply};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -13,8 +14,7 @@ use super::dto::SessionProperties;
 use super::media::Media;
 use super::methods;
 use super::room::{Respond, RoomHandle, Step};
-use super::rpc;
-use super::session::{RpcSession, Seat};
+use super::session::{Asked, Detached, Loss, RpcSession, Seat, Ticket};
 use super::settings::Settings;
 use crate::dataplane::Client;
 use crate::metrics::Metrics;
@@ -59,14 +59,17 @@ impl Hub {
     /// Ends all sessions; clients are told why.
     pub async fn stop(&self) {
         let rooms: Vec<_> = self.rooms().drain().map(|(_, room)| room).collect();
-        let mut removals = Vec::new();
         let mut peers = Vec::new();
-        for room in rooms {
+        for room in &rooms {
             let step = room.step(self.now_ms(), Input::Close { reason: EndReason::ServerStopping }, &mut |_, _| {});
-            removals.extend(step.runs.into_iter().flat_map(|run| run.commands));
             peers.extend(step.closing.into_iter().map(|(peer, _)| peer));
         }
-        if tokio::time::timeout(SHUTDOWN_PATIENCE, self.media.clean_up(removals)).await.is_err() {
+        let removals = async {
+            for room in &rooms {
+                room.carry_out(&self.media).await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, removals).await.is_err() {
             tracing::warn!("the data plane did not take all removals before the end");
         }
         for peer in peers {
@@ -80,8 +83,8 @@ impl Hub {
         let (mut connections, mut streams) = (0, 0);
         for room in &rooms {
             let inner = room.lock();
-            connections += inner.room.participants().len() as i64;
-            streams += inner.room.participants().iter().filter(|p| p.stream.is_some()).count() as i64;
+            connections += inner.room.visible().count() as i64;
+            streams += inner.room.visible().filter(|p| p.stream.is_some()).count() as i64;
         }
         self.metrics.sessions.set(rooms.len() as i64);
         self.metrics.connections.set(connections);
@@ -172,18 +175,22 @@ impl Hub {
                 let _ = hub.perform(&room, Input::Tick, &mut |_, _| {}).await;
             });
         }
-        let (mut ops, mut removals) = (Vec::new(), Vec::new());
-        for run in step.runs {
-            match run.op {
-                Some(op) => ops.push((op, run.commands)),
-                None => removals.extend(run.commands),
-            }
+        if step.has_changes {
+            let (hub, room) = (self.clone(), room.clone());
+            tokio::spawn(async move { room.carry_out(&hub.media).await });
         }
-        if !removals.is_empty() {
-            let hub = self.clone();
-            tokio::spawn(async move { hub.media.clean_up(removals).await });
+        for participant in step.lapsed {
+            tracing::warn!(session = room.id, connection = participant, "too much was missed, participant evicted");
+            let (hub, room) = (self.clone(), room.clone());
+            tokio::spawn(async move {
+                let _ = hub.perform(&room, Input::Lapse { participant }, &mut |_, _| {}).await;
+            });
         }
-        ops
+        for reoffer in step.reoffers {
+            let (hub, room) = (self.clone(), room.clone());
+            tokio::spawn(async move { methods::reoffer(&hub, &room, reoffer).await });
+        }
+        step.ops
     }
 
     /// A participant has gone: its RPC session cannot come back, and its socket is closed if it does not do so itself.
@@ -198,25 +205,9 @@ impl Hub {
 
     /// A new RPC session with the task that works on its requests.
     pub(super) fn new_session(self: &Arc<Self>, user: String, address: String) -> Arc<RpcSession> {
-        let (session, mut requests) = RpcSession::new(compat::rpc_session_id(), user, address);
+        let (session, requests) = RpcSession::new(compat::rpc_session_id(), user, address);
         self.sessions().insert(session.id.clone(), session.clone());
-        let (hub, worker) = (self.clone(), session.clone());
-        tokio::spawn(async move {
-            loop {
-                let request = tokio::select! {
-                    request = requests.recv() => request,
-                    () = worker.ended.cancelled() => None,
-                };
-                let Some(request) = request else { break };
-                // A task of its own, so that a panic costs this request and not the client.
-                let (hub, session, id) = (hub.clone(), worker.clone(), request.id.clone());
-                let span = tracing::info_span!("signalling", method = methods::known(&request.method), id = %id);
-                let task = async move { methods::handle(&hub, &session, request).await };
-                if tokio::spawn(task.instrument(span)).await.is_err() {
-                    worker.send(rpc::protocol_error(&id, -32603, "Internal error"));
-                }
-            }
-        });
+        tokio::spawn(work(self.clone(), session.clone(), requests));
         session
     }
 
@@ -224,23 +215,36 @@ impl Hub {
         self.sessions().get(id).cloned()
     }
 
-    /// The socket of a session has closed without a successor.
-    pub(super) async fn socket_lost(self: &Arc<Self>, session: &Arc<RpcSession>) {
-        match session.seat.get() {
-            Some(Seat { room, participant }) => {
-                let input = Input::SocketLost { participant: participant.clone() };
-                let _ = self.perform(room, input, &mut |_, _| {}).await;
-                // It may have come back between its socket's end and this loss.
-                if session.attached() {
-                    let input = Input::SocketBack { participant: participant.clone() };
-                    let _ = self.perform(room, input, &mut |_, _| {}).await;
-                }
-            }
-            None => {
-                self.sessions().remove(&session.id);
-                session.ended.cancel();
-            }
+    /// A session has lost a socket.
+    pub(super) async fn socket_lost(self: &Arc<Self>, session: &Arc<RpcSession>, generation: u64, loss: Loss) {
+        let detached = session.detach(generation, loss);
+        if detached == Detached::Replaced {
+            return;
         }
+        let Some(Seat { room, participant }) = session.seat.get() else { return self.forget(session) };
+        let participant = || participant.clone();
+        let input = match detached {
+            Detached::Lapsed => Input::Lapse { participant: participant() },
+            Detached::Lost | Detached::Replaced => Input::SocketLost { participant: participant() },
+        };
+        let _ = self.perform(room, input, &mut |_, _| {}).await;
+        // It may have come back between its socket's end and this loss.
+        if session.is_attached() {
+            let _ = self.perform(room, Input::SocketBack { participant: participant() }, &mut |_, _| {}).await;
+        }
+    }
+
+    /// A client ends its session without more ado.
+    pub(super) async fn leave(self: &Arc<Self>, session: &Arc<RpcSession>) {
+        if let Some(Seat { room, participant }) = session.seat.get() {
+            let _ = self.perform(room, Input::Leave { participant: participant.clone() }, &mut |_, _| {}).await;
+        }
+        self.forget(session);
+    }
+
+    fn forget(&self, session: &RpcSession) {
+        self.sessions().remove(&session.id);
+        session.ended.cancel();
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<RoomHandle>>> {
@@ -249,6 +253,35 @@ impl Hub {
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<RpcSession>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Works on a session's requests, one after the other, until it has ended.
+async fn work(hub: Arc<Hub>, session: Arc<RpcSession>, mut requests: mpsc::Receiver<Asked>) {
+    loop {
+        let asked = tokio::select! {
+            asked = requests.recv() => asked,
+            () = session.ended.cancelled() => None,
+        };
+        let Some((request, generation)) = asked else { break };
+        let ticket = Arc::new(Ticket::new(session.clone(), generation, request.id.clone()));
+        let span = tracing::info_span!("signalling", method = methods::known(&request.method), id = %request.id);
+        let task = {
+            let (hub, session, ticket) = (hub.clone(), session.clone(), ticket.clone());
+            async move { methods::handle(&hub, &session, &ticket, request).await }
+        };
+        // A task of its own, so that a panic costs this request and not the client.
+        let _ = tokio::spawn(task.instrument(span)).await;
+        // Without effect on a request that has its answer.
+        ticket.refuse(-32603, "Internal error");
+        // Whoever joined on a socket that has ended meanwhile cannot know it.
+        if !session.is_attached()
+            && let Some(Seat { room, participant }) = session.seat.get()
+            && room.lock().room.participant(participant).is_some_and(|me| me.lost_until.is_none())
+        {
+            let input = Input::SocketLost { participant: participant.clone() };
+            let _ = hub.perform(room, input, &mut |_, _| {}).await;
+        }
     }
 }
 

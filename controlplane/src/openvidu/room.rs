@@ -1,12 +1,15 @@
 //! One room at work: the pure model behind a short lock, and the sockets that its effects go to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use controlplane_room::{Effect, Error, Input, Reply, Room, Run};
+use axum::extract::ws::Utf8Bytes;
+use controlplane_room::{Effect, Error, Input, Reply, Room};
+use dataplane_protocol::Command;
 
 use super::compat::RandomIds;
 use super::dto::{self, ConnectionProperties, SessionProperties};
+use super::media::Media;
 use super::session::RpcSession;
 use crate::sdp::{PublishedMedia, SubscribePlan};
 
@@ -26,21 +29,47 @@ pub(super) struct Inner {
     /// Sockets of participants, until their close effect.
     pub(super) peers: HashMap<String, Arc<RpcSession>>,
     /// What was negotiated with publishers, by stream id.
-    pub(super) published: HashMap<String, Arc<Vec<PublishedMedia>>>,
-    /// Offers that wait for an answer, by subscriber and stream.
-    pub(super) offers: HashMap<(String, String), SubscribePlan>,
+    pub(super) published: HashMap<String, Negotiated>,
+    /// Offers that wait for an answer, by subscriber, then by stream.
+    offers: HashMap<String, HashMap<String, SubscribePlan>>,
     /// What REST said of connections, by connection id.
     pub(super) connections: HashMap<String, Arc<ConnectionProperties>>,
+    /// Changes and removals for the data plane that are not carried out yet, in order.
+    changes: VecDeque<Vec<Command>>,
+    /// Somebody carries them out.
+    is_changing: bool,
+}
+
+/// What was negotiated with a publisher.
+#[derive(Clone, Debug)]
+pub(super) struct Negotiated {
+    pub(super) media: Arc<Vec<PublishedMedia>>,
+    /// It gets its own stream back, also over its next transport.
+    pub(super) loopback: bool,
 }
 
 /// What is left to do after a step.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     pub(super) outcome: Option<Result<Reply, Error>>,
-    pub(super) runs: Vec<Run>,
+    /// What is to be made, with the number to tell the room how it went.
+    pub(super) ops: Vec<(u64, Vec<Command>)>,
+    /// The caller is to see to it that [`RoomHandle::carry_out`] runs.
+    pub(super) has_changes: bool,
     pub(super) wake_at: Option<u64>,
     pub(super) ended: bool,
     pub(super) closing: Vec<(Arc<RpcSession>, u64)>,
+    /// Participants who missed more than is kept for them.
+    pub(super) lapsed: Vec<String>,
+    pub(super) reoffers: Vec<Reoffer>,
+}
+
+/// A subscription that cannot follow its stream.
+#[derive(Debug)]
+pub(super) struct Reoffer {
+    pub(super) participant: String,
+    pub(super) publisher: String,
+    pub(super) stream: String,
 }
 
 /// Answers a request while the room is locked, so that the answer takes its place among the notifications.
@@ -54,6 +83,8 @@ impl RoomHandle {
             published: HashMap::new(),
             offers: HashMap::new(),
             connections: HashMap::new(),
+            changes: VecDeque::new(),
+            is_changing: false,
         };
         Self { id, created_at, properties, inner: Mutex::new(inner) }
     }
@@ -66,6 +97,7 @@ impl RoomHandle {
     /// Applies one input and carries out, in order, what can be done at once.
     pub(super) fn step(&self, now_ms: u64, input: Input, respond: Respond<'_>) -> Step {
         let mut inner = self.lock();
+        let mut has_removed = matches!(input, Input::Remove { .. } | Input::MediaRestarted);
         let effects = inner.room.apply(now_ms, &mut RandomIds, input);
         let mut step = Step::default();
         for effect in effects {
@@ -78,39 +110,79 @@ impl RoomHandle {
                 }
                 Effect::Notify { to, notice } => {
                     if let Some(text) = dto::notice(&inner.room, &notice) {
-                        for peer in to.iter().filter_map(|id| inner.peers.get(id)) {
-                            peer.send(text.clone());
-                        }
+                        step.lapsed.extend(inner.notify(to, &text.into()));
                     }
                 }
-                Effect::Run(run) => step.runs.push(run),
+                Effect::Run(run) => match run.op {
+                    Some(op) => step.ops.push((op, run.commands)),
+                    None => {
+                        has_removed = true;
+                        inner.changes.push_back(run.commands);
+                    }
+                },
                 Effect::CloseSocket { participant, after_ms } => {
+                    has_removed = true;
                     if let Some(peer) = inner.peers.remove(&participant) {
                         step.closing.push((peer, after_ms));
                     }
                 }
-                Effect::Reoffer { participant, stream, .. } => {
-                    tracing::warn!(session = self.id, connection = participant, stream, "a subscription cannot follow");
+                Effect::Reoffer { participant, publisher, stream } => {
+                    step.reoffers.push(Reoffer { participant, publisher, stream });
                 }
                 Effect::WakeAt(at) => step.wake_at = Some(step.wake_at.map_or(at, |earlier| earlier.min(at))),
                 Effect::Ended { .. } => step.ended = true,
             }
         }
-        inner.sweep();
+        if has_removed {
+            inner.sweep();
+        }
+        step.has_changes = !inner.changes.is_empty() && !std::mem::replace(&mut inner.is_changing, true);
         step
+    }
+
+    /// Tells the data plane of all changes, one after the other.
+    pub(super) async fn carry_out(&self, media: &Media) {
+        while let Some(commands) = self.next_change() {
+            media.clean_up(commands).await;
+        }
+    }
+
+    fn next_change(&self) -> Option<Vec<Command>> {
+        let mut inner = self.lock();
+        let next = inner.changes.pop_front();
+        inner.is_changing = next.is_some();
+        next
     }
 }
 
 impl Inner {
-    /// Forgets what belonged to streams and connections that are gone.
+    /// Sends a notification; gives those who have lapsed by it.
+    pub(super) fn notify(&self, to: Vec<String>, text: &Utf8Bytes) -> impl Iterator<Item = String> {
+        to.into_iter().filter(|id| self.peers.get(id).is_some_and(|peer| !peer.notify(text.clone())))
+    }
+
+    /// Keeps an offer until it is answered.
+    pub(super) fn keep_offer(&mut self, subscriber: &str, stream: &str, plan: SubscribePlan) {
+        self.offers.entry(subscriber.to_owned()).or_default().insert(stream.to_owned(), plan);
+    }
+
+    /// Takes the offer that is being answered.
+    pub(super) fn take_offer(&mut self, subscriber: &str, stream: &str) -> Option<SubscribePlan> {
+        self.offers.get_mut(subscriber)?.remove(stream)
+    }
+
+    /// Forgets what belonged to streams and connections that are gone: one walk over what there is.
     fn sweep(&mut self) {
-        let room = &self.room;
-        self.published.retain(|stream, _| room.publisher_of(stream).is_some());
-        self.offers.retain(|(subscriber, stream), _| {
-            room.participant(subscriber).is_some() && room.publisher_of(stream).is_some()
+        let Self { room, published, offers, connections, .. } = self;
+        let gone: Vec<String> =
+            published.extract_if(|stream, _| room.publisher_of(stream).is_none()).map(|(stream, _)| stream).collect();
+        offers.retain(|subscriber, offers| {
+            for stream in &gone {
+                offers.remove(stream);
+            }
+            !offers.is_empty() && room.participant(subscriber).is_some()
         });
-        let invited = |id: &str| room.invites().iter().any(|i| i.participant == id);
-        self.connections.retain(|id, _| room.participant(id).is_some() || invited(id));
+        connections.retain(|id, _| room.participant(id).is_some() || room.invite_of(id).is_some());
     }
 
     pub(super) fn properties_of(&self, connection: &str) -> Arc<ConnectionProperties> {

@@ -24,6 +24,9 @@ pub enum Unreadable {
     Response,
 }
 
+/// Methods whose errors of shape R carry a `data` of their own.
+const WITH_ERROR_DATA: &[&str] = &["reconnectStream", "addFilterEventListener", "removeFilterEventListener"];
+
 /// How an error is written; the letters are those of the protocol reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -62,12 +65,17 @@ impl Failure {
         Self { shape: Shape::X, code: -1, message: format!("java.lang.RuntimeException:{}", message.into()) }
     }
 
-    /// The error for a parameter that is missing or has the wrong type.
+    /// The error for a parameter that is missing.
     pub fn missing(method: &str, name: &str) -> Self {
         Self::unexpected(format!(
             "Request element '{name}' is missing in RPC method '{method}'. Check that 'openvidu-server' and \
              'openvidu-browser' versions are compatible with each other"
         ))
+    }
+
+    /// The error for a parameter that cannot be read.
+    pub fn wrong_type(method: &str, name: &str) -> Self {
+        Self::unexpected(format!("Request element '{name}' has a wrong type in RPC method '{method}'"))
     }
 }
 
@@ -89,39 +97,17 @@ pub fn json_rpc(data: &[u8]) -> Result<Request, Unreadable> {
         None => return Err(Unreadable::Invalid(id, "'method' is missing")),
     };
     let params = match frame.remove("params") {
-        Some(Value::Object(params)) => params,
+        Some(Value::Object(mut params)) => {
+            // Kurento's RPC layer takes this member for itself; only `connect` is about it.
+            if method != "connect" {
+                params.remove("sessionId");
+            }
+            params
+        }
         None | Some(Value::Null) => Map::new(),
         Some(_) => return Err(Unreadable::Invalid(id, "'params' is not an object")),
     };
     Ok(Request { id, method, params })
-}
-
-impl Request {
-    /// A string parameter.
-    ///
-    /// # Errors
-    /// Shape X when it is missing or no string.
-    pub fn text(&self, name: &str) -> Result<&str, Failure> {
-        self.optional_text(name).ok_or_else(|| Failure::missing(&self.method, name))
-    }
-
-    /// A string parameter that may be missing.
-    pub fn optional_text(&self, name: &str) -> Option<&str> {
-        self.params.get(name).and_then(Value::as_str)
-    }
-
-    /// A boolean parameter.
-    ///
-    /// # Errors
-    /// Shape X when it is missing or no boolean.
-    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
-        self.optional_flag(name).ok_or_else(|| Failure::missing(&self.method, name))
-    }
-
-    /// A boolean parameter that may be missing.
-    pub fn optional_flag(&self, name: &str) -> Option<bool> {
-        self.params.get(name).and_then(Value::as_bool)
-    }
 }
 
 /// A successful response; `session` is injected as the last member of the result.
@@ -132,15 +118,22 @@ pub fn success(id: &Value, mut result: Map<String, Value>, session: Option<&str>
     json!({"id": id, "result": result, "jsonrpc": "2.0"}).to_string()
 }
 
-/// A refusal.
-pub fn failure(id: &Value, failure: &Failure, session: &str) -> String {
+/// A refusal of a request for `method`.
+pub fn failure(id: &Value, method: &str, failure: &Failure, session: &str) -> String {
     let Failure { shape, code, message } = failure;
     let text = format!("{message}. Code: {code}");
     match shape {
         Shape::T => json!({"id": id, "error": {"code": code, "message": text}, "jsonrpc": "2.0"}),
-        Shape::R => json!({
-            "id": id, "error": {"code": code, "message": text, "sessionId": session}, "jsonrpc": "2.0", "data": {}
-        }),
+        Shape::R => {
+            let mut error = Map::new();
+            error.insert("code".into(), (*code).into());
+            error.insert("message".into(), text.into());
+            if WITH_ERROR_DATA.contains(&method) {
+                error.insert("data".into(), "{}".into());
+            }
+            error.insert("sessionId".into(), session.into());
+            json!({"id": id, "error": error, "jsonrpc": "2.0", "data": {}})
+        }
         Shape::X => json!({"id": id, "error": {"code": code, "message": message, "data": ""}, "jsonrpc": "2.0"}),
     }
     .to_string()
@@ -180,17 +173,37 @@ mod tests {
         let id = json!(7);
         assert_eq!(success(&id, Map::new(), Some("R")), r#"{"id":7,"result":{"sessionId":"R"},"jsonrpc":"2.0"}"#);
         assert_eq!(
-            failure(&id, &Failure::thrown(401, "No"), "R"),
+            failure(&id, "m", &Failure::thrown(401, "No"), "R"),
             r#"{"id":7,"error":{"code":401,"message":"No. Code: 401"},"jsonrpc":"2.0"}"#
         );
         assert_eq!(
-            failure(&id, &Failure::answered(105, "No"), "R"),
+            failure(&id, "m", &Failure::answered(105, "No"), "R"),
             r#"{"id":7,"error":{"code":105,"message":"No. Code: 105","sessionId":"R"},"jsonrpc":"2.0","data":{}}"#
         );
+        let text = failure(&id, "reconnectStream", &Failure::answered(105, "No"), "R");
+        assert!(text.contains(r#""data":"{}","sessionId":"R"}"#), "{text}");
         assert!(
-            failure(&id, &Failure::missing("m", "p"), "R").contains("Request element 'p' is missing in RPC method 'm'")
+            failure(&id, "m", &Failure::missing("m", "p"), "R")
+                .contains("Request element 'p' is missing in RPC method 'm'")
         );
         assert_eq!(notification("n", json!({"a": 1})), r#"{"method":"n","params":{"a":1},"jsonrpc":"2.0"}"#);
+    }
+
+    #[test]
+    fn the_rpc_layers_own_member_is_stripped() {
+        let read = |method: &str| {
+            let frame = json!({"method": method, "params": {"sessionId": "x", "a": 1}, "id": "text"}).to_string();
+            json_rpc(frame.as_bytes()).unwrap()
+        };
+        assert_eq!(read("echo").params, json!({"a": 1}).as_object().cloned().unwrap());
+        assert_eq!(read("connect").params["sessionId"], "x");
+        assert_eq!(read("echo").id, json!("text"), "ids may be texts");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let bomb = format!("{{\"id\":1,\"method\":\"m\",\"params\":{}", "[".repeat(500_000));
+        assert!(matches!(json_rpc(bomb.as_bytes()), Err(Unreadable::Parse(_))));
     }
 
     proptest! {
@@ -204,7 +217,7 @@ mod tests {
             let frame = json!({"jsonrpc": "2.0", "method": method, "params": {&key: &text}, "id": id}).to_string();
             let request = json_rpc(frame.as_bytes()).unwrap();
             prop_assert_eq!(request.id.as_u64(), Some(u64::from(id)));
-            prop_assert_eq!(request.text(&key), Ok(text.as_str()));
+            prop_assert_eq!(request.text(&key).unwrap(), text.as_str());
             prop_assert_eq!(request.method, method);
         }
     }

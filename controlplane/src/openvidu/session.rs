@@ -1,86 +1,20 @@
 //! RPC sessions: who a socket speaks for, over as many sockets as it takes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde_json::Value;
+use axum::extract::ws::Utf8Bytes;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::missed::Missed;
+use super::outbox::{Frame, Outbox};
 use super::room::RoomHandle;
-use super::rpc::Request;
+use super::rpc::{self, Failure, Request};
 
-/// Frames that may wait for a slow reader before it is disconnected.
-const OUTBOX_FRAMES: usize = 1024;
-/// Bytes that may wait for a slow reader: several joins of a large room. One frame may always wait, however long.
-const OUTBOX_BYTES: usize = 8 << 20;
 /// Requests that may wait behind one that is being worked on.
 pub(super) const QUEUED_REQUESTS: usize = 256;
-
-/// What a socket is to send.
-#[derive(Debug)]
-pub(super) enum Frame {
-    /// A text frame.
-    Text(String),
-    /// The end.
-    Close(u16, &'static str),
-}
-
-/// The way to one socket.
-#[derive(Clone, Debug)]
-pub(super) struct Outbox {
-    frames: mpsc::Sender<Frame>,
-    /// Bytes in `frames`.
-    waiting: Arc<AtomicUsize>,
-    /// Cut when the socket must go without a farewell.
-    pub(super) cut: CancellationToken,
-}
-
-/// The socket's end of an [`Outbox`].
-pub(super) struct OutboxReader {
-    frames: mpsc::Receiver<Frame>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Outbox {
-    /// Both ends of an empty one.
-    pub(super) fn new() -> (Self, OutboxReader) {
-        let (sender, receiver) = mpsc::channel(OUTBOX_FRAMES);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let reader = OutboxReader { frames: receiver, waiting: waiting.clone() };
-        (Self { frames: sender, waiting, cut: CancellationToken::new() }, reader)
-    }
-
-    /// Queues a frame; a reader that does not keep up is cut off.
-    pub(super) fn send(&self, frame: Frame) {
-        let len = frame.len();
-        let before = self.waiting.fetch_add(len, Ordering::Relaxed);
-        let is_full = before > 0 && before + len > OUTBOX_BYTES;
-        if is_full || matches!(self.frames.try_send(frame), Err(mpsc::error::TrySendError::Full(_))) {
-            tracing::warn!("client reads too slowly, disconnecting it");
-            self.cut.cancel();
-        }
-    }
-}
-
-impl OutboxReader {
-    /// The next frame.
-    pub(super) async fn next(&mut self) -> Option<Frame> {
-        let frame = self.frames.recv().await?;
-        self.waiting.fetch_sub(frame.len(), Ordering::Relaxed);
-        Some(frame)
-    }
-}
-
-impl Frame {
-    /// Bytes that wait with it.
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Close(..) => 0,
-        }
-    }
-}
 
 /// The participant that an RPC session is.
 #[derive(Clone, Debug)]
@@ -102,21 +36,54 @@ pub(super) struct RpcSession {
     pub(super) seat: OnceLock<Seat>,
     /// Set by any `joinRoom`.
     pub(super) join_tried: OnceLock<()>,
+    /// Set by a successful `publishVideo`.
+    pub(super) has_published: OnceLock<()>,
     /// No more requests are worked on once cancelled.
     pub(super) ended: CancellationToken,
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<Asked>,
     link: Mutex<Link>,
 }
 
+/// A request, and the number of the socket that it came on.
+pub(super) type Asked = (Request, u64);
+
+/// The session's socket, and what waits for the next one.
 #[derive(Debug, Default)]
 struct Link {
+    /// Of the last socket.
     generation: u64,
     outbox: Option<Outbox>,
+    /// After what is in the outbox.
+    missed: Missed,
+    /// Too much was missed: there is no way back.
+    has_lapsed: bool,
+}
+
+/// How a session loses a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The client closed it, or the connection failed: what was written has most likely arrived.
+    Told,
+    /// In silence: what was written after the client's last word has most likely not arrived.
+    Silent,
+    /// The socket stays, for another session.
+    HandedOver,
+}
+
+/// What the end of a socket means to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detached {
+    /// Nothing: it has another one.
+    Replaced,
+    /// It has none now.
+    Lost,
+    /// It has none now, and what it missed is too much.
+    Lapsed,
 }
 
 impl RpcSession {
-    /// A session on its first socket, and the queue that its worker reads.
-    pub(super) fn new(id: String, user: String, address: String) -> (Arc<Self>, mpsc::Receiver<Request>) {
+    /// A session without a socket, and the queue that its worker reads.
+    pub(super) fn new(id: String, user: String, address: String) -> (Arc<Self>, mpsc::Receiver<Asked>) {
         let (queue, requests) = mpsc::channel(QUEUED_REQUESTS);
         let session = Self {
             id,
@@ -124,6 +91,7 @@ impl RpcSession {
             address,
             seat: OnceLock::new(),
             join_tried: OnceLock::new(),
+            has_published: OnceLock::new(),
             ended: CancellationToken::new(),
             queue,
             link: Mutex::default(),
@@ -131,51 +99,145 @@ impl RpcSession {
         (Arc::new(session), requests)
     }
 
-    /// Puts a socket in place of the one before; gives the number to detach it with.
-    pub(super) fn attach(&self, outbox: Outbox) -> u64 {
+    /// Puts a socket in place of the one before and sends it `answer`, then everything that was missed. Gives the
+    /// number to detach it with, or nothing when too much was missed to come back.
+    pub(super) fn attach(&self, outbox: &Outbox, answer: Option<Utf8Bytes>) -> Option<u64> {
         let mut link = self.link();
-        if let Some(old) = link.outbox.replace(outbox) {
-            old.cut.cancel();
+        if link.has_lapsed {
+            return None;
         }
+        if link.outbox.as_ref().is_some_and(|own| own.is(outbox)) {
+            outbox.push_all(answer.map(Frame::Answer));
+            return Some(link.generation);
+        }
+        if let Some(old) = link.outbox.take() {
+            old.cut();
+            // A client that has another socket did not hear of the end of this one.
+            link.put_back(&old, true);
+            if link.has_lapsed {
+                return None;
+            }
+        }
+        let missed = link.missed.take();
+        outbox.push_all(answer.map(Frame::Answer).into_iter().chain(missed.into_iter().map(Frame::Notice)));
+        link.outbox = Some(outbox.clone());
         link.generation += 1;
-        link.generation
+        Some(link.generation)
     }
 
-    /// A socket has ended; `true` when it was still the session's own.
-    pub(super) fn detach(&self, generation: u64) -> bool {
+    /// A socket is the session's no more.
+    pub(super) fn detach(&self, generation: u64, loss: Loss) -> Detached {
         let mut link = self.link();
-        let own = link.generation == generation && link.outbox.is_some();
-        if own {
-            link.outbox = None;
+        if link.generation != generation {
+            return Detached::Replaced;
         }
-        own
+        let Some(old) = link.outbox.take() else { return Detached::Replaced };
+        if !link.has_lapsed && loss != Loss::HandedOver {
+            link.put_back(&old, loss == Loss::Silent);
+        }
+        if link.has_lapsed { Detached::Lapsed } else { Detached::Lost }
     }
 
     /// Whether it has a socket now.
-    pub(super) fn attached(&self) -> bool {
+    pub(super) fn is_attached(&self) -> bool {
         self.link().outbox.is_some()
     }
 
-    /// Sends a frame, or drops it while there is no socket.
-    pub(super) fn send(&self, text: String) {
-        if let Some(outbox) = &self.link().outbox {
-            outbox.send(Frame::Text(text));
+    /// Sends a notification, or keeps it for the next socket. `false` when the session has lapsed by it: the participant
+    /// is to be told so, once.
+    #[must_use]
+    pub(super) fn notify(&self, text: Utf8Bytes) -> bool {
+        let mut link = self.link();
+        if link.has_lapsed {
+            return true;
+        }
+        if link.outbox.as_ref().is_some_and(|outbox| outbox.push(Frame::Notice(text.clone()))) {
+            return true;
+        }
+        if link.missed.push(text).is_err() {
+            link.lapse();
+        }
+        !link.has_lapsed
+    }
+
+    /// Sends a response to the socket that asked, if it is still there: clients forget what they asked with it.
+    fn answer(&self, generation: u64, text: String) {
+        let link = self.link();
+        if let Some(outbox) = link.outbox.as_ref().filter(|_| link.generation == generation) {
+            outbox.push(Frame::Answer(text.into()));
         }
     }
 
     /// Closes the socket, if there is one.
     pub(super) fn close(&self, code: u16, reason: &'static str) {
         if let Some(outbox) = &self.link().outbox {
-            outbox.send(Frame::Close(code, reason));
+            // One that was cut off already is closing.
+            outbox.push(Frame::Close(code, reason));
         }
     }
 
-    /// Queues a request behind the earlier ones; gives its id back when too many wait.
-    pub(super) fn enqueue(&self, request: Request) -> Result<(), Value> {
-        self.queue.try_send(request).map_err(|refused| refused.into_inner().id)
+    /// Queues a request behind the earlier ones; gives its id back when too many wait. What comes on a replaced socket is
+    /// dropped with it.
+    pub(super) fn enqueue(&self, request: Request, generation: u64) -> Result<(), Value> {
+        if self.link().generation != generation {
+            return Ok(());
+        }
+        self.queue.try_send((request, generation)).map_err(|refused| refused.into_inner().0.id)
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Link {
+    fn put_back(&mut self, old: &Outbox, is_silent: bool) {
+        if self.missed.put_back(old.take_undelivered(is_silent)).is_err() {
+            self.lapse();
+        }
+    }
+
+    fn lapse(&mut self) {
+        self.has_lapsed = true;
+        self.missed = Missed::default();
+    }
+}
+
+/// A request's right to one answer, on the socket that it came on.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    session: Arc<RpcSession>,
+    generation: u64,
+    id: Value,
+    is_answered: AtomicBool,
+}
+
+impl Ticket {
+    pub(super) fn new(session: Arc<RpcSession>, generation: u64, id: Value) -> Self {
+        Self { session, generation, id, is_answered: AtomicBool::new(false) }
+    }
+
+    /// Answers with a result.
+    pub(super) fn succeed(&self, result: Map<String, Value>) {
+        self.answer(rpc::success(&self.id, result, Some(&self.session.id)));
+    }
+
+    /// Answers with one of OpenVidu's errors.
+    pub(super) fn fail(&self, method: &str, failure: &Failure) {
+        self.answer(rpc::failure(&self.id, method, failure, &self.session.id));
+    }
+
+    /// Answers with an error of the RPC layer.
+    pub(super) fn refuse(&self, code: i64, message: &str) {
+        self.answer(rpc::protocol_error(&self.id, code, message));
+    }
+
+    fn answer(&self, text: String) {
+        if !self.is_answered.swap(true, Ordering::Relaxed) {
+            self.session.answer(self.generation, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub struct Settings {
     pub forced_video_codec: String,
     /// Default of a session's `allowTranscoding`; echoed only.
     pub allow_transcoding: bool,
+    /// Whether clients are asked for simulcast; they only do it when `media_server` is `mediasoup`.
+    pub simulcast: bool,
     /// From a client, in kbps; 0: unlimited.
     pub max_receive_kbps: u32,
     /// From a client, in kbps; echoed only.
@@ -57,6 +59,7 @@ impl Settings {
             media_server: config.media_server.name().to_owned(),
             forced_video_codec: streams.forced_video_codec.name().to_owned(),
             allow_transcoding: streams.allow_transcoding,
+            simulcast: config.simulcast,
             max_receive_kbps: streams.max_receive_kbps,
             min_receive_kbps: streams.min_receive_kbps,
             max_send_kbps: streams.max_send_kbps,

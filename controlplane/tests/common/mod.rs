@@ -210,6 +210,7 @@ pub fn settings() -> Settings {
         media_server: "mediasoup".into(),
         forced_video_codec: "MEDIA_SERVER_PREFERRED".into(),
         allow_transcoding: false,
+        simulcast: false,
         max_receive_kbps: 1000,
         min_receive_kbps: 300,
         max_send_kbps: 1000,
@@ -290,6 +291,13 @@ impl Server {
         connection["token"].as_str().unwrap().to_owned()
     }
 
+    /// Signalling sockets that the server knows of.
+    pub async fn open_sockets(&self) -> usize {
+        let text = self.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("millrace_signalling_sockets "));
+        line.expect("the gauge").parse().expect("a number")
+    }
+
     pub async fn socket(&self) -> Socket {
         Socket::open(self.address).await
     }
@@ -299,8 +307,7 @@ impl Server {
         let token = self.token(session, role).await;
         let mut socket = self.socket().await;
         let joined = socket.call("joinRoom", join_params(session, &token, version)).await;
-        socket.id = joined["result"]["id"].as_str().unwrap_or_else(|| panic!("{joined}")).to_owned();
-        socket.rpc = joined["result"]["sessionId"].as_str().unwrap().to_owned();
+        socket.seated(&joined);
         socket
     }
 }
@@ -389,6 +396,12 @@ impl Socket {
         let session = result.remove("sessionId");
         assert_eq!(session, Some(json!(self.rpc)), "every result carries the RPC session id");
         Value::Object(result)
+    }
+
+    /// Takes the seat that a response gives.
+    pub fn seated(&mut self, joined: &Value) {
+        self.id = joined["result"]["id"].as_str().unwrap_or_else(|| panic!("{joined}")).to_owned();
+        self.rpc = joined["result"]["sessionId"].as_str().unwrap().to_owned();
     }
 
     /// The code of a request that must fail.

@@ -29,7 +29,7 @@ pub(super) async fn all(State(hub): State<Arc<Hub>>) -> Json<Value> {
         "OPENVIDU_STREAMS_VIDEO_MIN_SEND_BANDWIDTH": settings.min_send_kbps,
         "OPENVIDU_STREAMS_FORCED_VIDEO_CODEC": settings.forced_video_codec,
         "OPENVIDU_STREAMS_ALLOW_TRANSCODING": settings.allow_transcoding,
-        "OPENVIDU_WEBRTC_SIMULCAST": false,
+        "OPENVIDU_WEBRTC_SIMULCAST": settings.simulcast,
         "OPENVIDU_SESSIONS_GARBAGE_INTERVAL": settings.garbage_interval_s,
         "OPENVIDU_SESSIONS_GARBAGE_THRESHOLD": settings.garbage_threshold_s,
         "OPENVIDU_RECORDING": false,

@@ -111,7 +111,7 @@ pub(super) async fn get(
     let room = hub.room(&session).ok_or(ApiError::Bare(StatusCode::BAD_REQUEST))?;
     let inner = room.lock();
     let (socket_url, more) = (hub.settings.socket_url(), inner.properties_of(&connection));
-    if let Some(participant) = inner.room.participant(&connection) {
+    if let Some(participant) = inner.room.participant(&connection).filter(|p| p.hidden.is_none()) {
         return Ok(Json(dto::active_connection(&room.id, &socket_url, participant, &more)));
     }
     let invite = inner.room.invites().iter().find(|invite| invite.participant == connection);
