@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -122,13 +123,16 @@ impl App {
         let address = listener.local_addr()?;
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let handle = Handle::new();
+        // Signalling is small frames, often two in a row: with Nagle's algorithm the second would wait for the client's
+        // delayed acknowledgement, some 40 ms.
         let task = match tls {
             Some(tls) => {
                 let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+                let server = server.map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()));
                 tokio::spawn(server.serve(service))
             }
             None => {
-                let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+                let server = axum_server::from_tcp(listener)?.handle(handle.clone()).acceptor(NoDelayAcceptor::new());
                 tokio::spawn(server.serve(service))
             }
         };

@@ -459,3 +459,20 @@ async fn a_stopping_server_says_so() {
     same(&a.expect("participantEvicted").await, expected);
     assert_eq!(a.frame().await, Err((1001, "server stops".into())));
 }
+
+#[tokio::test]
+async fn frames_in_a_row_leave_at_once() {
+    let server = Server::start().await;
+    server.session("room").await;
+    let mut a = server.join("room", "PUBLISHER", Some("2.32.1")).await;
+    let signal = json!({"message": "{\"to\":[],\"data\":\"x\",\"type\":\"signal:s\"}"});
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let started = std::time::Instant::now();
+        // The notification, then the response.
+        a.result("sendMessage", signal.clone()).await;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    assert!(times[10] < std::time::Duration::from_millis(30), "as if waiting for acknowledgements: {:?}", times[10]);
+}
