@@ -300,3 +300,6 @@ impl Line {
 fn is_too_long(error: &axum::Error) -> bool {
     error.to_string().starts_with("Space limit exceeded")
 }
+
+#[cfg(test)]
+mod tests;

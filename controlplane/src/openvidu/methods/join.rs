@@ -97,16 +97,18 @@ impl Call<'_> {
         let Some(me) = inner.room.participant(participant) else { return };
         let settings = &self.hub.settings;
         let (username, credential) = compat::turn_credentials(&settings.turn_secret, self.hub.now_ms());
-        let own = inner.properties_of(participant);
-        let ice_servers = if own.ice_servers.is_empty() {
-            dto::ice_servers(&[IceServer {
+        let mut ice_servers = inner.properties_of(participant).ice_servers.clone();
+        if ice_servers.is_empty() {
+            // Connections of REST have the configured ones already; others have no properties of their own.
+            ice_servers = rest::ice::configured(&settings.ice_servers, self.hub.now_ms());
+        }
+        if ice_servers.is_empty() {
+            ice_servers.push(IceServer {
                 url: format!("turn:{}:{}", settings.coturn_ip, settings.coturn_port),
                 username: Some(username.clone()),
                 credential: Some(credential.clone()),
-            }])
-        } else {
-            dto::ice_servers(&own.ice_servers)
-        };
+            });
+        }
         let facts = JoinFacts {
             version: &version(self.request),
             media_server: &settings.media_server,
@@ -115,7 +117,7 @@ impl Call<'_> {
             coturn_port: settings.coturn_port,
             turn_username: &username,
             turn_credential: &credential,
-            ice_servers,
+            ice_servers: dto::ice_servers(&ice_servers),
         };
         self.ticket.succeed(dto::join_result(&inner.room, me, facts));
         tracing::info!(session = room.id, connection = participant, "participant joined");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use controlplane_room::{Error, Input, Publication, Reply, Role, StreamDescription};
+use dataplane_protocol::MediaKind;
 use serde_json::{Map, Value};
 
 use super::Seated;
@@ -18,7 +19,7 @@ impl Seated<'_> {
         let request = self.call.request;
         let offer = request.text("sdpOffer")?;
         let loopback = request.flag("doLoopback")?;
-        let description = StreamDescription {
+        let mut description = StreamDescription {
             has_audio: request.flag("hasAudio")?,
             has_video: request.flag("hasVideo")?,
             audio_active: request.optional_flag("audioActive")?,
@@ -27,10 +28,17 @@ impl Seated<'_> {
             frame_rate: request.optional_integer("frameRate")?,
             video_dimensions: request.optional_text("videoDimensions")?.map(String::from),
         };
+        if !description.has_audio && !description.has_video {
+            return Err(Failure::unexpected("A stream needs audio or video"));
+        }
         self.require(Role::Publisher, "publish video")?;
         self.check_can_publish()?;
         check_filter(request.params.get("filter"))?;
         let (plan, publication, answer) = self.negotiate(&offer, loopback, Shape::T)?;
+        // Subscribers fail when they are promised a kind of media that no m-line brings.
+        let is_negotiated = |kind| plan.media.iter().any(|media| media.kind == kind);
+        description.has_audio &= is_negotiated(MediaKind::Audio);
+        description.has_video &= is_negotiated(MediaKind::Video);
         let input = Input::Publish { participant: self.me.to_owned(), description, publication };
         self.run_publication(input, plan, answer, loopback, Shape::T).await?;
         tracing::info!(session = self.room.id, connection = self.me, "stream published");

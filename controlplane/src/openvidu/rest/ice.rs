@@ -14,7 +14,7 @@ pub(super) fn servers(list: Option<&[Value]>, now_ms: u64) -> Result<Vec<IceServ
 }
 
 /// The configured servers, for connections that name none.
-pub(super) fn configured(servers: &[crate::config::IceServer], now_ms: u64) -> Vec<IceServer> {
+pub(in crate::openvidu) fn configured(servers: &[crate::config::IceServer], now_ms: u64) -> Vec<IceServer> {
     let servers = servers.iter().map(|server| {
         let (username, credential) = match &server.static_auth_secret {
             Some(secret) => {

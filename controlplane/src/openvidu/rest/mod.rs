@@ -5,7 +5,7 @@ mod config;
 mod connections;
 mod error;
 mod guard;
-mod ice;
+pub(super) mod ice;
 mod properties;
 mod sessions;
 mod signal;
