@@ -4,10 +4,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit browser bench clean
+.PHONY: help run build page test lint unit browser bench bench-signalling clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 run: ## Build, start both processes, and say where to go; Ctrl-C stops them
 	@deploy/run.sh
@@ -41,6 +41,9 @@ browser: build ## Browser tests: unmodified openvidu-browser in Chromium
 bench: ## Cost of a forwarded packet, held against the floor of the same run
 	deploy/install.sh valgrind
 	$(CARGO) run --release --locked -p millrace-bench
+
+bench-signalling: build ## What joins, publications and departures of up to 200 participants cost, without media
+	$(CARGO) run --release --locked -p millrace-bench --bin signalling
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -85,7 +85,7 @@ impl Replay {
         if what == "LOST" {
             self.sockets.remove(name);
         } else if let Some(close) = what.strip_prefix("CLOSE") {
-            let (code, reason) = close.trim().split_once(' ').unwrap_or((close.trim(), ""));
+            let (code, reason) = close.trim().split_once(' ').unwrap_or_else(|| (close.trim(), ""));
             let frame = (!code.is_empty())
                 .then(|| CloseFrame { code: code.parse::<u16>().expect("a code").into(), reason: reason.into() });
             socket.stream.send(Message::Close(frame)).await.unwrap();
