@@ -129,6 +129,14 @@ pub fn stream_owner(stream: &str) -> Option<&str> {
     stream.rfind("con_").map(|at| &stream[at..])
 }
 
+/// The session description in a parameter: iOS clients send some under two lines of their own, which Kurento skips.
+pub fn session_description(text: &str) -> &str {
+    if text.starts_with("v=") {
+        return text;
+    }
+    text.find("\nv=").map_or(text, |at| &text[at + 1..])
+}
+
 /// Client and server data as one string.
 pub fn metadata(client: &str, server: &str) -> String {
     match (client.is_empty(), server.is_empty()) {
@@ -216,6 +224,15 @@ mod tests {
         assert_eq!(stream_owner("str_CAM_Hx7a_con_PqL0sNd8Yw"), Some("con_PqL0sNd8Yw"));
         assert_eq!(stream_owner("str_IPC_Bd1k_ipc_IPCAM_rtsp_A8MJ_host"), Some("ipc_IPCAM_rtsp_A8MJ_host"));
         assert_eq!(stream_owner("nonsense"), None);
+    }
+
+    #[test]
+    fn session_descriptions_begin_with_their_version() {
+        let sdp = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\nv=9\r\n";
+        assert_eq!(session_description(sdp), sdp);
+        assert_eq!(session_description(&format!("RTCSessionDescription:\noffer\n{sdp}")), sdp);
+        assert_eq!(session_description("av=0\r\no=-"), "av=0\r\no=-");
+        assert_eq!(session_description(""), "");
     }
 
     #[test]

@@ -80,10 +80,11 @@ impl Seated<'_> {
     ) -> Result<(PublishPlan, Publication, String), Failure> {
         let max_video_receive_kbps = self.call.hub.settings.max_receive_kbps;
         let policy = Policy { forced_video_codec: self.forced_codec(), max_video_receive_kbps, loopback };
-        let plan = negotiate_publish(offer, &policy, &mut compat::ssrc).map_err(|error| {
-            let what = format!("Error generating SDP response for publishing user {}", self.me);
-            self.sdp_failure(&error, shape, &what)
-        })?;
+        let plan =
+            negotiate_publish(compat::session_description(offer), &policy, &mut compat::ssrc).map_err(|error| {
+                let what = format!("Error generating SDP response for publishing user {}", self.me);
+                self.sdp_failure(&error, shape, &what)
+            })?;
         let (ice, local) = local(self.call.hub).ok_or_else(|| no_endpoint(shape))?;
         let answer = answer_publish(&plan, &local);
         let tracks = plan.media.iter().map(|media| published_track(media, max_video_receive_kbps)).collect();

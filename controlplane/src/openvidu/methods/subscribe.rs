@@ -126,7 +126,7 @@ impl Seated<'_> {
     /// The client offers, we answer.
     async fn receive_offer(&self, sender: &str, offer: &str) -> Result<(), Failure> {
         let remote = self.remote(sender)?;
-        let plan = negotiate_subscribe(offer, &remote.media, &mut compat::ssrc)
+        let plan = negotiate_subscribe(compat::session_description(offer), &remote.media, &mut compat::ssrc)
             .map_err(|error| self.sdp_failure(&error, Shape::R, &self.no_sdp(&remote, "answer")))?;
         let (ice, local) = local(self.call.hub).ok_or_else(no_endpoint)?;
         let answer = answer_subscribe(&plan, &local, cname(&remote.stream), &remote.stream);
@@ -141,7 +141,7 @@ impl Seated<'_> {
         let remote = self.remote(sender)?;
         let offered = self.room.lock().take_offer(self.me, &remote.stream);
         let offered = offered.ok_or_else(|| self.no_offer(&remote))?;
-        let plan = accept_answer(&offered, answer)
+        let plan = accept_answer(&offered, compat::session_description(answer))
             .map_err(|error| self.sdp_failure(&error, Shape::R, &self.no_sdp(&remote, "answer")))?;
         let subscription = self.subscription(plan, &remote)?;
         self.run_subscription(&remote, subscription, Map::new()).await
