@@ -3,6 +3,7 @@
 use dataplane_protocol::Command;
 
 use crate::error::Error;
+use crate::event::Event;
 
 /// Why something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,10 @@ pub enum EndReason {
     UnpublishedByApplication,
     /// The data plane restarted.
     MediaRestarted,
+    /// It was never used.
+    Unused,
+    /// The participant does not want it any more.
+    Unsubscribed,
     /// Nobody is left.
     LastParticipantLeft,
 }
@@ -159,6 +164,8 @@ pub enum Effect {
     },
     /// Drive the data plane.
     Run(Run),
+    /// Keep for the books.
+    Event(Event),
     /// The subscription cannot follow its stream: offer it to the participant anew, by
     /// [`crate::Input::PrepareSubscribe`].
     Reoffer {
@@ -178,7 +185,7 @@ pub enum Effect {
     },
     /// Apply [`crate::Input::Tick`] at this time, or later.
     WakeAt(u64),
-    /// The room is over: forget it.
+    /// The room is over: forget it. No event follows.
     Ended {
         /// Why.
         reason: EndReason,

@@ -11,6 +11,7 @@
 mod command;
 mod effect;
 mod error;
+mod event;
 mod input;
 mod media;
 mod participant;
@@ -23,6 +24,7 @@ mod view;
 
 pub use effect::{Effect, EndReason, Notice, Reply, Run, StreamProperty};
 pub use error::{Error, MediaError};
+pub use event::{Event, Media, Person};
 pub use input::{
     Admission, Grant, Hidden, IceCredentials, Ids, Input, Join, Origin, Publication, PublishedTrack, Role,
     StreamDescription, SubscribedTrack, Subscription,

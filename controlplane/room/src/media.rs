@@ -158,6 +158,7 @@ impl Room {
                 stream.created_at = turn.now_ms;
                 turn.reply(Ok(Reply::Published { stream: stream.id.clone(), created_at: stream.created_at }));
                 self.roster.set_stream(&id, stream);
+                self.began_sending(turn, &id);
                 turn.notify(self.everyone_but(&id), Notice::Published { participant: id });
             }
             OpKind::Republish(mut stream) => {
@@ -189,6 +190,7 @@ impl Room {
             publishers.extend(participant.stream.is_some().then(|| participant.id.clone()));
         }
         for participant in publishers {
+            self.ended_sending(turn, &participant, EndReason::MediaRestarted);
             self.roster.take_stream(&participant);
             let notice = Notice::Unpublished { participant, reason: EndReason::MediaRestarted };
             turn.notify(self.everyone(), notice);

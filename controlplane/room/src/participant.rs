@@ -1,6 +1,7 @@
 //! Who is in a room and what they send.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dataplane_protocol::CodecParameters;
 
@@ -57,6 +58,19 @@ pub struct Participant {
     pub(crate) publishing: Option<u64>,
     /// The op that is to make its subscription or offer of a stream; the outcome of any other is unwanted.
     pub(crate) subscribing: BTreeMap<String, u64>,
+    /// How its stream began, which has been told.
+    pub(crate) sending: Option<Sending>,
+    /// When it began to receive which streams, which has been told; it may be between two paths of one.
+    pub(crate) receiving: BTreeMap<String, u64>,
+}
+
+/// How a stream began.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sending {
+    /// Milliseconds since 1970.
+    pub(crate) began_at: u64,
+    /// What the publisher said of it then.
+    pub(crate) description: Arc<StreamDescription>,
 }
 
 impl Participant {

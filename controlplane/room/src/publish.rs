@@ -106,7 +106,7 @@ impl Room {
         if self.known(id)?.stream.is_none() {
             return Err(Error::NotPublishing(id.to_owned()));
         }
-        self.end_stream(turn, id);
+        self.end_stream(turn, id, EndReason::Unpublished);
         turn.reply(Ok(Reply::Done));
         let notice = Notice::Unpublished { participant: id.to_owned(), reason: EndReason::Unpublished };
         turn.notify(self.everyone_but(id), notice);
@@ -121,14 +121,15 @@ impl Room {
         };
         let publisher = self.publisher_of(stream).ok_or_else(|| Error::UnknownStream(stream.to_owned()))?;
         let participant = publisher.id.clone();
-        self.end_stream(turn, &participant);
+        self.end_stream(turn, &participant, reason);
         turn.reply(Ok(Reply::Done));
         turn.notify(self.everyone(), Notice::Unpublished { participant, reason });
         Ok(())
     }
 
-    /// Ends the stream of a participant, if any, with all subscriptions to it; tells nobody.
-    pub(crate) fn end_stream(&mut self, turn: &mut Turn<'_>, id: &str) {
+    /// Ends the stream of a participant, if any, with all subscriptions to it; tells no participant.
+    pub(crate) fn end_stream(&mut self, turn: &mut Turn<'_>, id: &str, reason: EndReason) {
+        self.ended_sending(turn, id, reason);
         let Some(stream) = self.roster.take_stream(id) else { return };
         let mut commands: Vec<_> = removal(&stream).collect();
         for participant in self.roster.iter_mut() {

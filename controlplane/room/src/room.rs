@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::command::remove;
 use crate::effect::{Effect, EndReason, Notice, Reply, Run, StreamProperty};
 use crate::error::Error;
+use crate::event::Event;
 use crate::input::{Admission, Grant, Hidden, Ids, Input, Join, Role};
 use crate::media::Op;
 use crate::participant::{Invite, Participant, Stream};
@@ -215,9 +216,14 @@ impl Room {
             prepared: BTreeMap::new(),
             publishing: None,
             subscribing: BTreeMap::new(),
+            sending: None,
+            receiving: BTreeMap::new(),
         });
         if hidden.is_none() {
             turn.notify(others, Notice::Joined { participant: id.clone() });
+        }
+        if let Some(person) = self.participant(&id).filter(|p| p.hidden.is_none()).map(Participant::person) {
+            turn.event(Event::Joined(person));
         }
         turn.reply(Ok(Reply::Joined { participant: id }));
         Ok(())
@@ -278,10 +284,12 @@ impl Room {
 
     /// Removes a participant and all its media, and tells the rest.
     fn take_out(&mut self, turn: &mut Turn<'_>, participant: &str, reason: EndReason) {
-        self.end_stream(turn, participant);
+        self.ended_receiving_all(turn, participant, reason);
+        self.end_stream(turn, participant, reason);
         let Some(gone) = self.roster.remove(participant) else { return };
         turn.clean_up(gone.receiving().map(remove).collect());
         if gone.hidden.is_none() {
+            turn.event(Event::Left { person: gone.person(), reason });
             turn.notify(self.everyone(), Notice::Left { participant: gone.id, reason });
         }
     }
@@ -353,6 +361,7 @@ impl Room {
         data: Option<String>,
     ) -> Result<(), Error> {
         let sender = from.as_deref().map(|from| self.known(from)).transpose()?;
+        let is_hidden = sender.is_some_and(|sender| sender.hidden.is_some());
         if to.is_empty() {
             to = self.everyone();
         } else {
@@ -365,6 +374,10 @@ impl Room {
         // Only itself knows of a hidden one, and clients drop what comes from somebody unknown.
         if let Some(sender) = sender.filter(|sender| sender.hidden.is_some()) {
             to.retain(|id| *id == sender.id);
+        }
+        if !is_hidden {
+            let (from, to, kind, data) = (from.clone(), to.clone(), kind.clone(), data.clone());
+            turn.event(Event::Signalled { from, to, kind, data });
         }
         turn.notify(to, Notice::Signal { from, kind, data });
         turn.reply(Ok(Reply::Done));

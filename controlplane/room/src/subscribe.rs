@@ -1,7 +1,7 @@
 //! Subscriptions: how participants begin and cease to receive streams.
 
 use crate::command::{self, Destination, create, remove, set_remote};
-use crate::effect::{Effect, Reply};
+use crate::effect::{Effect, EndReason, Reply};
 use crate::error::Error;
 use crate::input::{IceCredentials, Subscription};
 use crate::media::{Op, OpKind};
@@ -89,6 +89,7 @@ impl Room {
             commands.extend(before.map(|before| remove(before.transport)));
         }
         turn.clean_up(commands);
+        self.began_receiving(turn, &id, &name);
         if let Some(publisher) = publisher {
             turn.effects.push(Effect::Reoffer { participant: id, publisher, stream: name });
         }
@@ -98,6 +99,7 @@ impl Room {
         self.known(id)?;
         let stream = self.known(publisher)?.stream.as_ref().map(|s| s.id.clone());
         if let Some(stream) = stream {
+            self.ended_receiving(turn, id, &stream, EndReason::Unsubscribed);
             self.drop_own(turn, id, &stream);
         }
         turn.reply(Ok(Reply::Done));

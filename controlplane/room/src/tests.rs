@@ -1,5 +1,6 @@
 //! What the tests share: a room on a bench, and its effects in few words.
 
+mod events;
 mod interleavings;
 mod order;
 mod streams;
@@ -174,7 +175,7 @@ fn told(effects: &[Effect]) -> Vec<String> {
             };
             Some(format!("{} <- {what}", to.join(",")))
         }
-        Effect::Run(_) => None,
+        Effect::Run(_) | Effect::Event(_) => None,
         Effect::Reoffer { participant, publisher, .. } => Some(format!("reoffer {publisher} to {participant}")),
         Effect::CloseSocket { participant, after_ms } => Some(format!("close {participant} {after_ms}")),
         Effect::WakeAt(at) => Some(format!("wake {at}")),

@@ -129,6 +129,8 @@ impl RoomHandle {
                 Effect::Reoffer { participant, publisher, stream } => {
                     step.reoffers.push(Reoffer { participant, publisher, stream });
                 }
+                // Nobody keeps books yet.
+                Effect::Event(_) => {}
                 Effect::WakeAt(at) => step.wake_at = Some(step.wake_at.map_or(at, |earlier| earlier.min(at))),
                 Effect::Ended { .. } => step.ended = true,
             }

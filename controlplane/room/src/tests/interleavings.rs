@@ -6,6 +6,7 @@
 mod books;
 mod chance;
 mod client;
+mod ledger;
 mod world;
 
 use dataplane_protocol::{Codec, CodecParameters};

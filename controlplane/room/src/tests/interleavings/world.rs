@@ -7,6 +7,7 @@ use dataplane_protocol::Command;
 use super::books::Books;
 use super::chance::{Chance, Drawn};
 use super::client::{Client, tell};
+use super::ledger::Ledger;
 use crate::*;
 
 /// What a request asked for, as far as its answer changes what is believed.
@@ -76,6 +77,7 @@ pub(super) struct World {
     pub(super) tally: Tally,
     ids: Drawn,
     books: Books,
+    ledger: Ledger,
     /// Commands without a number, on their way in order.
     changes: VecDeque<Command>,
     /// Everybody and every stream that ever was.
@@ -103,6 +105,7 @@ impl World {
             tally: Tally::default(),
             ids: Drawn::new(seed),
             books: Books::default(),
+            ledger: Ledger::default(),
             changes: VecDeque::new(),
             known: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -162,6 +165,10 @@ impl World {
                     assert!(self.room.participant(&participant).unwrap().subscriptions.get(&stream).is_some());
                     self.reoffers.insert((participant, stream));
                 }
+                Effect::Event(event) => {
+                    assert!(!self.has_ended, "an event after the end");
+                    self.ledger.enter(event, self.now);
+                }
                 Effect::WakeAt(at) => assert!(at > self.now),
                 Effect::Ended { .. } => {
                     assert!(!std::mem::replace(&mut self.has_ended, true), "ended twice");
@@ -170,6 +177,7 @@ impl World {
             }
         }
         self.compare();
+        self.ledger.compare(&self.room);
         (replies, runs)
     }
 
