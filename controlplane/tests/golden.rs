@@ -53,6 +53,75 @@ macro_rules! transcripts {
     };
 }
 
+/// The values of a member in all transcripts: of frames to the server, or to clients.
+fn members(name: &str, to_server: bool) -> std::collections::BTreeSet<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let member = format!("\"{name}\":\"");
+    let mut found = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for line in text.lines().filter(|line| if to_server { line.contains("> {") } else { line.starts_with('<') }) {
+            if let Some((_, rest)) = line.split_once(&member) {
+                found.insert(rest.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// All that section 2 names, and two that it says are none.
+#[test]
+fn every_request_is_in_a_transcript() {
+    let mut requests = [
+        "addFilterEventListener",
+        "applyFilter",
+        "connect",
+        "customRequest",
+        "echo",
+        "execFilterMethod",
+        "forceDisconnect",
+        "forceUnpublish",
+        "joinRoom",
+        "leaveRoom",
+        "onIceCandidate",
+        "ping",
+        "prepareReceiveVideoFrom",
+        "publishVideo",
+        "receiveVideoFrom",
+        "reconnectStream",
+        "removeFilter",
+        "removeFilterEventListener",
+        "sendMessage",
+        "sessionStatus",
+        "streamPropertyChanged",
+        "subscribeToSpeechToText",
+        "unpublishVideo",
+        "unsubscribeFromSpeechToText",
+        "unsubscribeFromVideo",
+        "videoData",
+    ];
+    requests.sort_unstable();
+    assert_eq!(members("method", true).iter().map(String::as_str).collect::<Vec<_>>(), requests);
+}
+
+/// What this server tells clients of: everything else of section 3 is never sent. A transcript fails at a frame that it
+/// does not have.
+#[test]
+fn every_notification_is_in_a_transcript() {
+    let mut notifications = [
+        "forciblyReconnectSubscriber",
+        "participantEvicted",
+        "participantJoined",
+        "participantLeft",
+        "participantPublished",
+        "participantUnpublished",
+        "sendMessage",
+        "streamPropertyChanged",
+    ];
+    notifications.sort_unstable();
+    assert_eq!(members("method", false).iter().map(String::as_str).collect::<Vec<_>>(), notifications);
+}
+
 transcripts! {
     audio_only_2_20
     audio_only_2_32
@@ -65,6 +134,7 @@ transcripts! {
     expelled_mediasoup
     filters
     force_unpublished
+    forced_renegotiation
     forced_codec
     loopback
     moderation_refused

@@ -5,6 +5,7 @@
 mod common;
 
 use common::*;
+use dataplane_protocol::{Command, MediaKind};
 use serde_json::{Value, json};
 
 /// Members whose values differ from run to run.
@@ -475,4 +476,47 @@ async fn frames_in_a_row_leave_at_once() {
     }
     times.sort();
     assert!(times[10] < std::time::Duration::from_millis(30), "as if waiting for acknowledgements: {:?}", times[10]);
+}
+
+#[tokio::test]
+async fn what_a_publisher_may_send_is_told_to_it_and_to_the_data_plane() {
+    let server = Server::with(millrace_controlplane::openvidu::Settings { max_receive_kbps: 640, ..settings() }).await;
+    server.session("room").await;
+    let mut a = server.join("room", "PUBLISHER", Some("2.32.1")).await;
+    let published = a.result("publishVideo", publish_params(&publish_offer())).await;
+    let answer = published["sdpAnswer"].as_str().unwrap();
+    let (audio, video) = answer.split_at(answer.find("m=video").unwrap());
+    assert!(video.contains("b=AS:640\r\nb=TIAS:640000\r\n") && !audio.contains("b="), "{answer}");
+    let caps = || -> Vec<(i32, u64)> {
+        let state = server.dataplane.state.lock().unwrap();
+        let publish = |command: &Command| match command {
+            Command::Publish(publish) => Some((publish.kind, publish.max_bitrate_bps)),
+            _ => None,
+        };
+        state.commands.iter().filter_map(publish).collect()
+    };
+    let wanted = [(MediaKind::Audio as i32, 0), (MediaKind::Video as i32, 640_000)];
+    assert_eq!(caps(), wanted);
+    a.result("reconnectStream", json!({"stream": published["id"], "sdpString": publish_offer()})).await;
+    assert_eq!(caps()[2..], wanted, "a new transport has the same bounds");
+}
+
+#[tokio::test]
+async fn both_client_generations_find_their_ice_servers() {
+    let server = Server::start().await;
+    server.session("room").await;
+    let own = json!([
+        {"url": "turn:192.0.2.9:3478?transport=tcp", "username": "me", "credential": "secret"},
+        {"url": "stun:192.0.2.9"},
+    ]);
+    let path = "/sessions/room/connection";
+    let (status, connection) = server.api("POST", path, json!({"customIceServers": own})).await;
+    assert_eq!(status, 200, "{connection}");
+    let mut a = server.socket().await;
+    let token = connection["token"].as_str().unwrap();
+    let joined = a.call("joinRoom", join_params("room", token, Some("2.32.1"))).await["result"].take();
+    assert_eq!(joined["customIceServers"].to_string(), own.to_string(), "2.32.1 reads the list");
+    // 2.20.0 reads these, and only if all are there.
+    assert_eq!((&joined["coturnIp"], &joined["coturnPort"]), (&json!("198.51.100.4"), &json!(3478)));
+    assert!(joined["turnUsername"].is_string() && joined["turnCredential"].is_string());
 }

@@ -27,7 +27,7 @@ impl Call<'_> {
         }
         let room = self.hub.room(&id).or_else(|| if trusted { rest::create_for_secret(self.hub, &id) } else { None });
         let room = room.ok_or_else(|| {
-            let text = format!("Unable to join session {id}. Session {id} cannot be found");
+            let text = format!("Unable to join session. Session {id} cannot be found");
             Failure::thrown(code::ROOM_NOT_FOUND, text)
         })?;
         let is_first = room.lock().room.participants().is_empty();
