@@ -1,4 +1,5 @@
 use millrace_controlplane::openvidu::rpc::{self, Unreadable};
+use serde_json::Value;
 
 /// Frames on the signalling socket: what is read keeps its id, and what is written back under that id is JSON with
 /// the id and either a result or an error, never both.
@@ -7,10 +8,12 @@ pub fn json_rpc(data: &[u8]) {
         Ok(request) => {
             assert!(request.id.is_number() || request.id.is_string() || request.id.is_null());
             for name in ["token", "sender", "recorder", ""] {
-                let text = request.text(name).is_ok();
-                assert_eq!(text, request.params.get(name).is_some_and(serde_json::Value::is_string));
-                let flag = request.flag(name).is_ok();
-                assert_eq!(flag, request.params.get(name).is_some_and(serde_json::Value::is_boolean));
+                // Native clients send every value as a string, so that each scalar is read as any other.
+                let is_scalar = |value: &Value| value.is_string() || value.is_boolean() || value.is_number();
+                let is_scalar = request.params.get(name).is_some_and(is_scalar);
+                assert_eq!(request.text(name).is_ok(), is_scalar);
+                assert_eq!(request.flag(name).is_ok(), is_scalar);
+                assert!(request.integer(name).is_err() || is_scalar);
             }
             request.id
         }
@@ -18,7 +21,7 @@ pub fn json_rpc(data: &[u8]) {
         Err(Unreadable::Parse(_) | Unreadable::Response) => return,
     };
     let text = rpc::success(&id, serde_json::Map::new(), Some("session"));
-    let written: serde_json::Value = serde_json::from_str(&text).expect("a response is JSON");
+    let written: Value = serde_json::from_str(&text).expect("a response is JSON");
     // A fraction or a number beyond 64 bits may lose its last digit on the way, as in any client that has doubles.
     assert!(written["id"] == id || id.is_f64() && written["id"].is_f64(), "{written}");
     assert!(written.get("result").is_some() && written.get("error").is_none());
