@@ -175,6 +175,8 @@
       videos.append(shown);
       if (loopback) publisher.subscribeToRemote();
       publisher.addVideoElement(shown);
+      // What is not played has no volume in the browser's statistics.
+      if (loopback) shown.muted = false;
       await session.publish(publisher);
       return publisher.stream.streamId;
     };
