@@ -7,6 +7,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use controlplane_room::Input;
 use prometheus::IntGauge;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::compat::code;
@@ -46,15 +47,7 @@ pub struct Visitor {
 /// Serves one socket until it closes.
 pub async fn serve(hub: Arc<Hub>, visitor: Visitor, mut socket: WebSocket) {
     let _open = OpenSocket::count(hub.metrics.sockets.clone());
-    let mut line = Line {
-        hub: hub.clone(),
-        visitor,
-        outbox: Outbox::default(),
-        session: None,
-        interval: None,
-        deadline: Instant::now() + DEFAULT_INTERVAL * MISSED_PINGS,
-        is_readable: true,
-    };
+    let mut line = Line::new(hub.clone(), visitor);
     let end = line.run(&mut socket).await;
     // The seat's time runs from here, however long the farewell takes.
     if let Some((session, generation)) = line.session.take() {
@@ -136,7 +129,29 @@ struct Line {
     is_readable: bool,
 }
 
+impl Drop for Line {
+    /// However serving it ends: nobody may stay in a room with a socket that is not served.
+    fn drop(&mut self) {
+        if let (Some((session, generation)), Ok(runtime)) = (self.session.take(), Handle::try_current()) {
+            let hub = self.hub.clone();
+            runtime.spawn(async move { hub.socket_lost(&session, generation, Loss::Silent).await });
+        }
+    }
+}
+
 impl Line {
+    fn new(hub: Arc<Hub>, visitor: Visitor) -> Self {
+        Self {
+            hub,
+            visitor,
+            outbox: Outbox::default(),
+            session: None,
+            interval: None,
+            deadline: Instant::now() + DEFAULT_INTERVAL * MISSED_PINGS,
+            is_readable: true,
+        }
+    }
+
     async fn run(&mut self, socket: &mut WebSocket) -> End {
         let outbox = self.outbox.clone();
         loop {

@@ -12,15 +12,22 @@ use super::*;
 use crate::app::{App, Running};
 use crate::config::Config;
 use crate::dataplane::Client;
+use crate::metrics::Metrics;
 use crate::openvidu::Settings;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn server() -> (Running, Socket) {
+fn settings() -> Settings {
     let environment = HashMap::from([("OPENVIDU_SECRET".to_owned(), "S".to_owned())]);
-    let config = Config::load([OsString::from("test")], &environment, "").unwrap().config;
-    let nowhere = std::env::temp_dir().join("millrace-no-data-plane.sock");
-    let app = App::new(Settings::from_config(&config), false, Client::spawn(nowhere)).unwrap();
+    Settings::from_config(&Config::load([OsString::from("test")], &environment, "").unwrap().config)
+}
+
+fn no_dataplane() -> Client {
+    Client::spawn(std::env::temp_dir().join("millrace-no-data-plane.sock"))
+}
+
+async fn server() -> (Running, Socket) {
+    let app = App::new(settings(), false, no_dataplane()).unwrap();
     let running = app.serve(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), None).unwrap();
     let url = format!("ws://{}/openvidu?sessionId=any", running.address);
     (running, tokio_tungstenite::connect_async(url).await.unwrap().0)
@@ -60,6 +67,29 @@ async fn closing_a_session_says_bye_and_closes_the_socket() {
     assert_eq!(next(&mut socket).await.unwrap(), r#"{"id":1,"result":{"value":"bye"},"jsonrpc":"2.0"}"#);
     assert_eq!(next(&mut socket).await, Err(1000));
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_whose_task_fails_gives_its_session_up() {
+    let client = no_dataplane();
+    let hub = Hub::start(settings(), client.clone(), Metrics::new(&client).unwrap());
+    let visitor = Visitor { user: "U".into(), address: "A".into() };
+    let task = tokio::spawn({
+        let hub = hub.clone();
+        async move {
+            let mut line = Line::new(hub, visitor);
+            let (session, _) = line.session();
+            std::panic::panic_any(session.id.clone());
+        }
+    });
+    let failed = task.await.unwrap_err().into_panic();
+    let id = failed.downcast::<String>().unwrap();
+    let gone = async {
+        while hub.session(&id).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), gone).await.expect("the session stays for ever");
 }
 
 #[tokio::test]

@@ -1,0 +1,201 @@
+//! The thread that owns the queue: events in, deliveries out. Whatever its disk or the receiver does, nobody else
+//! waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::deliver::Deliverer;
+use super::lanes::{Delivery, Lanes, Outcome};
+use super::queue::Queue;
+use crate::metrics::EventMetrics;
+
+/// How long deliveries may go on once the process stops; what is left is delivered after the next start.
+const GRACE: Duration = Duration::from_secs(2);
+/// Between two looks at what is too old, two gauges, and two synchronisations with the disk.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    Event { session: String, at_ms: u64, body: Vec<u8> },
+    /// Finish, and tell.
+    Stop(oneshot::Sender<()>),
+}
+
+pub(super) struct Worker {
+    pub(super) queue: Queue,
+    pub(super) lanes: Lanes,
+    pub(super) deliverer: Deliverer,
+    pub(super) metrics: EventMetrics,
+    /// Bytes of events on their way to this thread.
+    pub(super) backlog: Arc<AtomicUsize>,
+    pub(super) messages: mpsc::UnboundedReceiver<Message>,
+}
+
+/// Deliveries under way.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<Outcome>,
+    of: HashMap<Id, Delivery>,
+}
+
+impl Worker {
+    /// Works until it is told to stop or nobody is left to tell it anything.
+    pub(super) async fn run(mut self) {
+        let clock = Clock::new();
+        let mut under_way = UnderWay::default();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_round: Option<(Instant, Option<oneshot::Sender<()>>)> = None;
+        loop {
+            self.start(&mut under_way, clock.now_ms());
+            self.gauge(clock.now_ms());
+            if let Some((end, told)) = &mut last_round
+                && (self.lanes.len() == 0 || Instant::now() >= *end)
+            {
+                self.sync();
+                if let Some(told) = told.take() {
+                    let _ = told.send(());
+                }
+                return;
+            }
+            let wake = self.lanes.wake_at().map(|at| clock.instant(at));
+            let end = last_round.as_ref().map(|(end, _)| *end);
+            tokio::select! {
+                message = self.messages.recv(), if last_round.is_none() => match message {
+                    Some(Message::Event { session, at_ms, body }) => self.take(&session, at_ms, &body),
+                    Some(Message::Stop(told)) => last_round = Some((Instant::now() + GRACE, Some(told))),
+                    None => last_round = Some((Instant::now() + GRACE, None)),
+                },
+                Some(ended) = under_way.tasks.join_next_with_id() => {
+                    let (task, outcome) = match ended {
+                        Ok((task, outcome)) => (task, outcome),
+                        // A panic is a bug in one delivery; its event is tried again.
+                        Err(error) => (error.id(), Outcome::Refused),
+                    };
+                    if let Some(delivery) = under_way.of.remove(&task) {
+                        self.finish(&delivery, outcome, clock.now_ms());
+                    }
+                }
+                () = wait(wake) => {}
+                () = wait(end) => {}
+                _ = tick.tick() => self.sync(),
+            }
+        }
+    }
+
+    fn take(&mut self, session: &str, at_ms: u64, body: &[u8]) {
+        self.backlog.fetch_sub(body.len(), Ordering::Relaxed);
+        match self.queue.append(session, at_ms, body) {
+            Ok((id, evicted)) => {
+                if !evicted.is_empty() {
+                    tracing::warn!(events = evicted.len(), "the webhook queue is full: its oldest events are given up");
+                }
+                for id in evicted {
+                    self.lanes.forget(id);
+                    self.metrics.dropped("full");
+                }
+                self.lanes.push(id, at_ms, session);
+            }
+            Err(error) => {
+                tracing::error!(%error, session, "an event cannot be written to the webhook queue and is lost");
+                self.metrics.dropped("storage");
+            }
+        }
+    }
+
+    fn start(&mut self, under_way: &mut UnderWay, now_ms: u64) {
+        while let Some(id) = self.lanes.expired(now_ms) {
+            tracing::warn!(event = id, "a webhook event is too old and given up");
+            self.metrics.dropped("expired");
+            self.done(id);
+        }
+        while let Some(delivery) = self.lanes.next(now_ms) {
+            let body = match self.queue.body(delivery.id) {
+                Ok(Some(body)) => body,
+                Ok(None) => {
+                    self.finish(&delivery, Outcome::Gone, now_ms);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an event cannot be read from the webhook queue and is lost");
+                    self.metrics.dropped("storage");
+                    self.finish(&delivery, Outcome::Gone, now_ms);
+                    continue;
+                }
+            };
+            let (deliverer, name) = (self.deliverer.clone(), format!("{:x}-{:x}", delivery.at_ms, delivery.id));
+            let task = under_way.tasks.spawn(async move { deliverer.deliver(&name, body).await });
+            under_way.of.insert(task.id(), delivery);
+        }
+    }
+
+    fn finish(&mut self, delivery: &Delivery, outcome: Outcome, now_ms: u64) {
+        let result = match outcome {
+            Outcome::Delivered => Some("delivered"),
+            Outcome::Refused => Some("refused"),
+            Outcome::Unreachable => Some("unreachable"),
+            Outcome::Gone => None,
+        };
+        if let Some(result) = result {
+            self.metrics.delivery(result);
+        }
+        if matches!(outcome, Outcome::Delivered | Outcome::Gone) {
+            self.done(delivery.id);
+        }
+        self.lanes.finished(&delivery.session, delivery.id, outcome, now_ms, rand::random());
+    }
+
+    fn done(&mut self, id: u64) {
+        if let Err(error) = self.queue.finish(id) {
+            tracing::error!(%error, "the webhook queue cannot be written: an event may come again after a restart");
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Err(error) = self.queue.sync() {
+            tracing::error!(%error, "the webhook queue cannot be written to its disk");
+        }
+    }
+
+    fn gauge(&self, now_ms: u64) {
+        let lag = self.lanes.oldest().map_or(0, |at| now_ms.saturating_sub(at));
+        self.metrics.webhook_queue(self.lanes.len(), self.queue.bytes(), Duration::from_millis(lag));
+    }
+}
+
+/// For ever when there is no time.
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Wall time that never goes back.
+struct Clock {
+    base_ms: u64,
+    base: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { base_ms: since_epoch.as_millis() as u64, base: Instant::now() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.base_ms + self.base.elapsed().as_millis() as u64
+    }
+
+    /// The instant of a time, a millisecond late rather than early.
+    fn instant(&self, at_ms: u64) -> Instant {
+        self.base + Duration::from_millis(at_ms.saturating_sub(self.base_ms) + 1)
+    }
+}
