@@ -135,13 +135,15 @@ async fn drive(server: &Server, size: usize, manner: Manner, neighbours: &Neighb
         let delay = manner.pace * u32::try_from(index)?;
         clients.spawn(client::run(server.address(), token, index, delay, plan.clone()));
     }
+    let mut told = Vec::with_capacity(size);
     let mut meet = async || {
-        tokio::select! {
-            () = plan.meet() => Ok(()),
-            ended = clients.join_next() => match ended {
-                Some(Ok(Err(error))) => Err(error),
-                _ => Err(Failure::from("a client ended early")),
-            },
+        let mut all = std::pin::pin!(plan.meet());
+        loop {
+            tokio::select! {
+                () = &mut all => return Ok::<_, Failure>(()),
+                // After the last meeting some are gone before this task hears of it.
+                Some(ended) = clients.join_next() => told.push(ended??),
+            }
         }
     };
     meet().await?;
@@ -154,7 +156,6 @@ async fn drive(server: &Server, size: usize, manner: Manner, neighbours: &Neighb
     let left = leaving.elapsed();
     let cpu = server.cpu()?.since(before);
     let meanwhile = neighbours.take();
-    let mut told = Vec::with_capacity(size);
     while let Some(ended) = clients.join_next().await {
         told.push(ended??);
     }
