@@ -18,7 +18,7 @@ for (const first of VERSIONS) {
 
       for (const [from, to] of [[ann, ben], [ben, ann]]) {
         await to.saw({ event: 'streamCreated', of: from.name });
-        const seen = await to.sees(from.name);
+        const seen = await to.sees(from.name, 30);
         await to.hears(from.name);
         assertCodec(seen, 'video/VP8', to.name);
         assertProtected(seen, `${to.name} as subscriber`);

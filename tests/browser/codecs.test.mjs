@@ -17,7 +17,7 @@ for (const [codec, version] of [['video/H264', '2.20.0'], ['video/VP9', '2.32.1'
     const publish = { codec, ...CAMERA };
     const ann = await on.browser.join(on.millrace, session, { version, name: 'ann', publish });
     const ben = await on.browser.join(on.millrace, session, { version, name: 'ben' });
-    const seen = await ben.sees('ann');
+    const seen = await ben.sees('ann', 30);
     assertCodec(seen, codec, 'ben');
     assertProtected(seen, 'ben');
     await ben.hears('ann');

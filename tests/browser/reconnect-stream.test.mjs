@@ -29,17 +29,16 @@ for (const mode of ['mediasoup', 'kurento']) {
 
         const start = performance.now();
         await ann.ask('reconnectPublisher');
-        for (const [i, to] of others.entries()) {
+        await Promise.all(others.map(async (to, i) => {
           const after = await to.receives('ann', 'a new keyframe', ({ inbound }) =>
             inbound.video.keyFramesDecoded > before[i].inbound.video.keyFramesDecoded);
           t.diagnostic(`${to.version} decodes the new keyframe within ${Math.round(performance.now() - start)} ms`);
           assertSameSubscription(before[i], after, to.version);
-          const more = await to.seesMore('ann', 15);
-          assertSameSubscription(before[i], more, to.version);
+          assertSameSubscription(before[i], await to.seesMore('ann', 15), to.version);
           const heard = after.inbound.audio.packetsReceived;
           await to.receives('ann', 'more sound', ({ inbound }) => inbound.audio.packetsReceived > heard);
           assert.equal((await to.others()).ann.stream.streamId, ids[i], 'the stream id stays');
-        }
+        }));
         const renewed = await ann.published();
         assert.notEqual(renewed.peer, own.peer, 'the publisher has a new peer connection');
         assert.notEqual(renewed.outbound.video.ssrc, own.outbound.video.ssrc, 'which sends another SSRC');

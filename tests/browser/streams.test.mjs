@@ -102,10 +102,11 @@ for (const version of VERSIONS) {
     const first = await late.sees('ann', 5);
     await late.unsubscribe('ann');
     assert.deepEqual(await late.received(), {});
-    const subscriptions = async () => (await on.millrace.metrics()).value('millrace_subscriptions');
-    // Ben's sound and picture are left.
-    await until('the subscription is gone at the server', async () => (await subscriptions()) === 2,
-      { describe: subscriptions });
+    const subscribed = async () => {
+      const { content } = await on.millrace.rest('GET', `/openvidu/api/sessions/${session}/connection`);
+      return content.filter(({ subscribers }) => subscribers.length).map(({ clientData }) => JSON.parse(clientData).name);
+    };
+    await until('only ben is subscribed', async () => (await subscribed()).join() === 'ben', { describe: subscribed });
     await late.resubscribe('ann');
     const again = await late.sees('ann', 5);
     assert.notEqual(again.peer, first.peer);
