@@ -24,6 +24,7 @@ use tracing::Instrument;
 use crate::config::Config;
 use crate::dataplane::Client;
 use crate::error::Error;
+use crate::eventlog::{Destinations, EventLog};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::openvidu::{Hub, Settings, compat, rest, ws};
 use crate::{page, tls};
@@ -42,7 +43,8 @@ pub async fn run(config: &Config) -> Result<(), Error> {
     let tls = if config.tls { Some(RustlsConfig::from_config(tls::server_config(config)?)) } else { None };
     let listener = listen(config)?;
     let dataplane = Client::spawn(config.control_socket.clone());
-    let app = App::new(Settings::from_config(config), config.demo, dataplane)?;
+    let destinations = Destinations::from_config(config);
+    let app = App::with_events(Settings::from_config(config), config.demo, dataplane, destinations)?;
     let running = app.serve(listener, tls)?;
     tracing::info!(address = %running.address, url = Settings::from_config(config).public_url(), "serving");
     let [interrupt, terminate] = &mut signals;
@@ -73,6 +75,7 @@ pub struct App {
     hub: Arc<Hub>,
     dataplane: Client,
     metrics: Metrics,
+    events: EventLog,
     demo: bool,
 }
 
@@ -86,13 +89,28 @@ pub struct Running {
 }
 
 impl App {
-    /// Puts the parts together. Call inside a tokio runtime.
+    /// Puts the parts together, with events that go nowhere. Call inside a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Metrics`] when two metrics have one name.
     pub fn new(settings: Settings, demo: bool, dataplane: Client) -> Result<Self, Error> {
+        Self::with_events(settings, demo, dataplane, Destinations::default())
+    }
+
+    /// Puts the parts together. Call inside a tokio runtime, with a rustls provider installed.
+    ///
+    /// # Errors
+    /// [`Error::Metrics`] when two metrics have one name, [`Error::Events`] when events cannot be kept.
+    pub fn with_events(
+        settings: Settings,
+        demo: bool,
+        dataplane: Client,
+        destinations: Destinations,
+    ) -> Result<Self, Error> {
         let metrics = Metrics::new(&dataplane)?;
-        Ok(Self { hub: Hub::start(settings, dataplane.clone(), metrics.clone()), dataplane, metrics, demo })
+        let events = EventLog::start(destinations, &metrics.events)?;
+        let hub = Hub::start(settings, dataplane.clone(), metrics.clone(), events.clone());
+        Ok(Self { hub, dataplane, metrics, events, demo })
     }
 
     /// Everything that is served.
@@ -141,14 +159,15 @@ impl App {
 }
 
 impl Running {
-    /// Ends all sessions, then the server.
+    /// Ends all sessions, then the server, and lets their last events go out.
     ///
     /// # Errors
     /// [`Error::Serve`] when serving had failed before.
     pub async fn stop(self) -> Result<(), Error> {
         self.app.hub.stop().await;
         self.handle.graceful_shutdown(Some(GRACE));
-        finished(self.task.await)
+        let (ended, ()) = tokio::join!(self.task, self.app.events.stop());
+        finished(ended)
     }
 
     /// Waits until the server ends by itself, or `signal` comes; then stops.

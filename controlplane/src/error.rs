@@ -17,6 +17,9 @@ pub enum Error {
     /// Two metrics of one name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Events cannot be kept.
+    #[error("events: {0}")]
+    Events(#[from] crate::eventlog::StartError),
     /// The server ended by itself.
     #[error("serving failed: {0}")]
     Serve(#[from] std::io::Error),

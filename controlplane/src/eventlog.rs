@@ -72,9 +72,8 @@ impl EventLog {
         let cdr = destinations.cdr.map(|dir| {
             Cdr::start(&dir, metrics.clone()).map(Arc::new).map_err(|source| StartError::Cdr { dir, source })
         });
-        let webhook = destinations
-            .webhook
-            .map(|(options, dir)| Webhook::start(options, &dir, metrics.clone()).map(Arc::new));
+        let webhook =
+            destinations.webhook.map(|(options, dir)| Webhook::start(options, &dir, metrics.clone()).map(Arc::new));
         Ok(Self { cdr: cdr.transpose()?, webhook: webhook.transpose()? })
     }
 

@@ -6,11 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod cdr;
 pub mod config;
 pub mod dataplane;
 pub mod error;
+pub mod eventlog;
 pub mod metrics;
 pub mod openvidu;
 mod page;
 pub mod sdp;
 pub mod tls;
+pub mod webhook;

@@ -28,7 +28,7 @@ pub enum EndReason {
     UnpublishedByApplication,
     /// The data plane restarted.
     MediaRestarted,
-    /// It was never used.
+    /// It was not used. A room with somebody in it does not end for this.
     Unused,
     /// The participant does not want it any more.
     Unsubscribed,

@@ -150,7 +150,9 @@ impl Room {
             Input::Remove { participant } => self.remove(turn, &participant),
             Input::Expel { participant, target } => self.expel(turn, &participant, &target),
             Input::Close { reason } => {
-                self.close(turn, reason);
+                if reason != EndReason::Unused || self.participants().is_empty() {
+                    self.close(turn, reason);
+                }
                 turn.reply(Ok(Reply::Done));
                 Ok(())
             }

@@ -13,6 +13,11 @@ pub struct Key {
     pub help: &'static str,
 }
 
+/// Every event of OpenVidu 2.32. Those of clusters never happen here.
+const WEBHOOK_EVENTS: &str = "[sessionCreated,sessionDestroyed,participantJoined,participantLeft,\
+    webrtcConnectionCreated,webrtcConnectionDestroyed,recordingStatusChanged,filterEventDispatched,signalSent,\
+    mediaNodeStatusChanged,autoscaling,nodeCrashed,nodeRecovered,broadcastStarted,broadcastStopped]";
+
 const fn key(env: &'static str, flag: &'static str, default: &'static str, help: &'static str) -> Key {
     Key { env, flag, default, help }
 }
@@ -69,7 +74,7 @@ pub const KEYS: &[Key] = &[
         "MILLRACE_DATA_DIR",
         "data-dir",
         "/var/lib/millrace",
-        "Folder for what must survive a restart, such as the self-signed certificate",
+        "Folder for what must survive a restart: the self-signed certificate, undelivered events",
     ),
     key(
         "MILLRACE_MEDIA_SERVER",
@@ -160,18 +165,52 @@ pub const KEYS: &[Key] = &[
         "Secret that its credentials are derived from [default: OPENVIDU_SECRET]",
     ),
     key("SUPPORT_DEPRECATED_API", "support-deprecated-api", "true", "Serve the paths of OpenVidu before 2.16 too"),
+    key("OPENVIDU_CDR", "openvidu-cdr", "false", "Write call detail records, a line of JSON per event, to files"),
+    key(
+        "OPENVIDU_CDR_PATH",
+        "openvidu-cdr-path",
+        "/opt/openvidu/cdr",
+        "Folder of these files: one a day, kept 30 days",
+    ),
+    key("OPENVIDU_WEBHOOK", "openvidu-webhook", "false", "Send events to an HTTP server of the application"),
+    key("OPENVIDU_WEBHOOK_ENDPOINT", "openvidu-webhook-endpoint", "", "Its URL"),
+    key(
+        "OPENVIDU_WEBHOOK_HEADERS",
+        "openvidu-webhook-headers",
+        "[]",
+        "Headers of each request to it: [\"Name: value\", …]",
+    ),
+    key(
+        "OPENVIDU_WEBHOOK_EVENTS",
+        "openvidu-webhook-events",
+        WEBHOOK_EVENTS,
+        "Names of the events to send: [\"sessionCreated\", …] [default: all events of OpenVidu 2.32]",
+    ),
+    key(
+        "MILLRACE_WEBHOOK_KEY",
+        "webhook-key",
+        "",
+        "Sign each request: X-Millrace-Signature is sha256= and the body's HMAC-SHA256 with this key",
+    ),
+    key("MILLRACE_WEBHOOK_TLS_VERIFY", "webhook-tls-verify", "true", "Check the certificate of the webhook's server"),
+    key(
+        "MILLRACE_WEBHOOK_MAX_AGE",
+        "webhook-max-age",
+        "86400",
+        "Seconds after which an event that could not be delivered is given up",
+    ),
+    key(
+        "MILLRACE_WEBHOOK_MAX_DISK",
+        "webhook-max-disk",
+        "256",
+        "Megabytes that waiting events may take; beyond it the oldest are given up",
+    ),
     key("OPENVIDU_DEV", "openvidu-dev", "false", "Test conveniences of OpenVidu 2.32, such as custom connection ids"),
 ];
 
 /// OpenVidu's keys that are known and have no effect here, with the value that means "off". Another value is worth a
 /// warning; an empty one here means that no value is.
 pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("OPENVIDU_CDR", "false"),
-    ("OPENVIDU_CDR_PATH", ""),
-    ("OPENVIDU_WEBHOOK", "false"),
-    ("OPENVIDU_WEBHOOK_ENDPOINT", ""),
-    ("OPENVIDU_WEBHOOK_HEADERS", ""),
-    ("OPENVIDU_WEBHOOK_EVENTS", ""),
     ("OPENVIDU_RECORDING", "false"),
     ("OPENVIDU_RECORDING_PATH", ""),
     ("OPENVIDU_RECORDING_PUBLIC_ACCESS", ""),
@@ -216,5 +255,5 @@ pub(super) const OLD_DOMAIN: &str = "OPENVIDU_DOMAIN_OR_PUBLIC_IP";
 
 /// Keys whose values are never shown.
 pub(super) fn is_secret(env: &str) -> bool {
-    ["SECRET", "PASSWORD", "ICE_SERVERS", "LICENSE", "HEADERS"].iter().any(|part| env.contains(part))
+    ["SECRET", "PASSWORD", "ICE_SERVERS", "LICENSE", "HEADERS", "WEBHOOK_KEY"].iter().any(|part| env.contains(part))
 }

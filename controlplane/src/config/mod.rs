@@ -5,6 +5,7 @@
 //! and without effect here, are warnings, so that an existing `.env` can be taken over as it is.
 
 mod dotenv;
+mod events;
 mod keys;
 mod values;
 
@@ -21,6 +22,7 @@ pub use keys::{KEYS, Key};
 use values::Values;
 
 use crate::sdp::VideoCodec;
+use crate::webhook;
 
 /// Where `.env` is looked for when this variable does not name a folder: the working directory.
 const DOTENV_PATH: &str = "DOTENV_PATH";
@@ -80,6 +82,10 @@ pub struct Config {
     pub support_deprecated_api: bool,
     /// `OPENVIDU_DEV`.
     pub openvidu_dev: bool,
+    /// `OPENVIDU_CDR_PATH`, when `OPENVIDU_CDR` is on.
+    pub cdr: Option<PathBuf>,
+    /// `OPENVIDU_WEBHOOK_*` and `MILLRACE_WEBHOOK_*`, when `OPENVIDU_WEBHOOK` is on.
+    pub webhook: Option<webhook::Options>,
 }
 
 /// `OPENVIDU_STREAMS_*`, bandwidths in kbit/s, 0: no limit.
@@ -382,6 +388,8 @@ impl Config {
             coturn_port: values.port("COTURN_PORT"),
             support_deprecated_api: values.flag("SUPPORT_DEPRECATED_API"),
             openvidu_dev: values.flag("OPENVIDU_DEV"),
+            cdr: events::cdr(values),
+            webhook: events::webhook(values),
         }
     }
 }

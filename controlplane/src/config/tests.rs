@@ -190,3 +190,59 @@ fn the_forced_codec_depends_on_what_is_announced() {
     }
     assert_eq!(ForcedVideoCodec::from_name("vp8"), None);
 }
+
+#[test]
+fn events_go_nowhere_unless_asked_for() {
+    let off = config("");
+    assert_eq!((off.cdr, off.webhook), (None, None));
+    let text = "OPENVIDU_SECRET=s\nOPENVIDU_CDR=true\nOPENVIDU_WEBHOOK=true\n\
+                OPENVIDU_WEBHOOK_ENDPOINT=https://app.example.com:7777/hook?x=1\n";
+    let on = config(text);
+    assert_eq!(on.cdr, Some("/opt/openvidu/cdr".into()));
+    let webhook = on.webhook.unwrap();
+    assert_eq!(webhook.endpoint, "https://app.example.com:7777/hook?x=1");
+    assert_eq!((webhook.events.len(), webhook.headers.len(), webhook.key), (15, 0, None));
+    assert!(webhook.events.contains(&"signalSent".to_owned()) && webhook.tls_verify);
+    assert_eq!((webhook.max_age.as_secs(), webhook.max_bytes), (86_400, 256 << 20));
+}
+
+#[test]
+fn a_webhook_is_described_as_openvidus_files_do() {
+    let text = "OPENVIDU_SECRET=s\nOPENVIDU_WEBHOOK=true\nOPENVIDU_WEBHOOK_ENDPOINT=http://127.0.0.1:7777/webhook/\n\
+                OPENVIDU_WEBHOOK_HEADERS=[\"Authorization: Basic T1BFTlZJRFVBUFA6\", \"X-List: a,b\"]\n\
+                OPENVIDU_WEBHOOK_EVENTS=[sessionCreated,sessionDestroyed]\nMILLRACE_WEBHOOK_KEY=k\n\
+                MILLRACE_WEBHOOK_TLS_VERIFY=false\nMILLRACE_WEBHOOK_MAX_AGE=60\nMILLRACE_WEBHOOK_MAX_DISK=32\n";
+    let webhook = config(text).webhook.unwrap();
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(webhook.headers, [header("Authorization", "Basic T1BFTlZJRFVBUFA6"), header("X-List", "a,b")]);
+    assert_eq!(webhook.events, ["sessionCreated", "sessionDestroyed"]);
+    assert_eq!((webhook.key.as_deref(), webhook.tls_verify), (Some("k"), false));
+    assert_eq!((webhook.max_age.as_secs(), webhook.max_bytes), (60, 32 << 20));
+    let none = text.replace("[sessionCreated,sessionDestroyed]", "[]");
+    assert!(config(&none).webhook.unwrap().events.is_empty());
+}
+
+#[test]
+fn everything_wrong_with_a_webhook_is_told_at_once() {
+    let text = "OPENVIDU_SECRET=s\nOPENVIDU_WEBHOOK=true\nOPENVIDU_WEBHOOK_HEADERS=[\"Authorization\"]\n\
+                OPENVIDU_WEBHOOK_EVENTS=[\"sessionCreated\",\"sessionBegun\"]\nMILLRACE_WEBHOOK_MAX_AGE=soon\n\
+                MILLRACE_WEBHOOK_MAX_DISK=1\nMILLRACE_WEBHOOK_TLS_VERIFY=no\nOPENVIDU_CDR=yes\n";
+    let all = problems(text);
+    let keys: Vec<_> = all.iter().map(|problem| problem.split('=').next().unwrap()).collect();
+    let expected = [
+        "OPENVIDU_CDR",
+        "OPENVIDU_WEBHOOK_ENDPOINT",
+        "OPENVIDU_WEBHOOK_HEADERS",
+        "OPENVIDU_WEBHOOK_EVENTS",
+        "MILLRACE_WEBHOOK_MAX_AGE",
+        "MILLRACE_WEBHOOK_MAX_DISK",
+        "MILLRACE_WEBHOOK_TLS_VERIFY",
+    ];
+    assert_eq!(keys, expected);
+    assert!(all[2].starts_with("OPENVIDU_WEBHOOK_HEADERS=…: "), "headers hold passwords");
+    assert!(all[3].contains(": sessionBegun is no event"));
+    for endpoint in ["app.example.com", "ftp://app.example.com", "http://"] {
+        let text = format!("OPENVIDU_SECRET=s\nOPENVIDU_WEBHOOK_ENDPOINT={endpoint}\n");
+        assert_eq!(problems(&text).len(), 1, "{endpoint}");
+    }
+}

@@ -5,6 +5,7 @@
 //! and not as a false constant, and `millrace_dataplane_up` is 0.
 
 mod dataplane;
+mod events;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, 
 
 use crate::dataplane::Client;
 use dataplane::DataPlaneCollector;
+pub use events::EventMetrics;
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,6 +30,8 @@ pub struct Metrics {
     pub sockets: IntGauge,
     /// Streams that are published.
     pub streams: IntGauge,
+    /// What becomes of events.
+    pub events: EventMetrics,
     rest: IntCounterVec,
     rest_time: HistogramVec,
     signalling: IntCounterVec,
@@ -65,7 +69,8 @@ impl Metrics {
         registry.register(Box::new(rest.clone()))?;
         registry.register(Box::new(rest_time.clone()))?;
         registry.register(Box::new(signalling.clone()))?;
-        Ok(Self { registry, sessions, connections, sockets, streams, rest, rest_time, signalling })
+        let events = EventMetrics::new(&registry)?;
+        Ok(Self { registry, sessions, connections, sockets, streams, events, rest, rest_time, signalling })
     }
 
     /// Counts a REST request. `route` is the route's pattern, never the path itself: each value is a time series.

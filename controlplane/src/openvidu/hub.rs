@@ -17,6 +17,7 @@ use super::room::{Respond, RoomHandle, Step};
 use super::session::{Asked, Detached, Loss, RpcSession, Seat, Ticket};
 use super::settings::Settings;
 use crate::dataplane::Client;
+use crate::eventlog::EventLog;
 use crate::metrics::Metrics;
 
 /// How many removals wait for each other at most when everything is shut down.
@@ -27,6 +28,7 @@ pub struct Hub {
     pub(super) settings: Settings,
     pub(super) media: Media,
     pub(crate) metrics: Metrics,
+    pub(super) events: EventLog,
     clock: Clock,
     rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
     sessions: Mutex<HashMap<String, Arc<RpcSession>>>,
@@ -41,12 +43,13 @@ struct Clock {
 
 impl Hub {
     /// An empty hub. Call inside a tokio runtime: it watches the data plane and collects unused sessions.
-    pub fn start(settings: Settings, dataplane: Client, metrics: Metrics) -> Arc<Self> {
+    pub fn start(settings: Settings, dataplane: Client, metrics: Metrics, events: EventLog) -> Arc<Self> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let hub = Arc::new(Self {
             settings,
             media: Media::new(dataplane),
             metrics,
+            events,
             clock: Clock { started_unix_ms: since_epoch.as_millis() as u64, started: Instant::now() },
             rooms: Mutex::default(),
             sessions: Mutex::default(),
@@ -119,7 +122,7 @@ impl Hub {
         } else if rooms.contains_key(&id) {
             return None;
         }
-        let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties));
+        let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties, self.events.clone()));
         rooms.insert(id, room.clone());
         Some(room)
     }
@@ -321,7 +324,7 @@ async fn collect_garbage(hub: Arc<Hub>) {
         let oldest = hub.now_ms().saturating_sub(garbage_threshold_s * 1000);
         for room in hub.all_rooms().into_iter().filter(|room| room.created_at < oldest) {
             if room.lock().room.participants().is_empty() {
-                let input = Input::Close { reason: EndReason::RoomClosedByApplication };
+                let input = Input::Close { reason: EndReason::Unused };
                 let _ = hub.perform(&room, input, &mut |_, _| {}).await;
             }
         }

@@ -3,6 +3,7 @@
 
 pub mod compat;
 mod dto;
+mod events;
 mod hub;
 mod media;
 mod methods;

@@ -4,13 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
-use controlplane_room::{Effect, Error, Input, Reply, Room};
+use controlplane_room::{Effect, EndReason, Error, Input, Reply, Room};
 use dataplane_protocol::Command;
 
 use super::compat::RandomIds;
 use super::dto::{self, ConnectionProperties, SessionProperties};
+use super::events::Session;
 use super::media::Media;
 use super::session::RpcSession;
+use crate::eventlog::{EventLog, Record};
 use crate::sdp::{PublishedMedia, SubscribePlan};
 
 /// A session of OpenVidu.
@@ -19,6 +21,7 @@ pub(super) struct RoomHandle {
     pub(super) id: String,
     pub(super) created_at: u64,
     pub(super) properties: SessionProperties,
+    events: EventLog,
     inner: Mutex<Inner>,
 }
 
@@ -76,7 +79,8 @@ pub(super) struct Reoffer {
 pub(super) type Respond<'a> = &'a mut (dyn FnMut(&mut Inner, &Reply) + Send);
 
 impl RoomHandle {
-    pub(super) fn new(id: String, created_at: u64, properties: SessionProperties) -> Self {
+    /// A new session, of which the event log is told.
+    pub(super) fn new(id: String, created_at: u64, properties: SessionProperties, events: EventLog) -> Self {
         let inner = Inner {
             room: Room::new(id.clone()),
             peers: HashMap::new(),
@@ -86,7 +90,16 @@ impl RoomHandle {
             changes: VecDeque::new(),
             is_changing: false,
         };
-        Self { id, created_at, properties, inner: Mutex::new(inner) }
+        let room = Self { id, created_at, properties, events, inner: Mutex::new(inner) };
+        room.record(|session| session.created());
+        room
+    }
+
+    /// Tells the event log, when there is one. Under the lock, so that events keep the order of the room.
+    fn record(&self, record: impl FnOnce(Session<'_>) -> Record) {
+        if self.events.is_on() {
+            self.events.record(record(Session { id: &self.id, created_at: self.created_at }));
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -129,10 +142,15 @@ impl RoomHandle {
                 Effect::Reoffer { participant, publisher, stream } => {
                     step.reoffers.push(Reoffer { participant, publisher, stream });
                 }
-                // Nobody keeps books yet.
-                Effect::Event(_) => {}
+                Effect::Event(event) => self.record(|session| session.happened(now_ms, &event)),
                 Effect::WakeAt(at) => step.wake_at = Some(step.wake_at.map_or(at, |earlier| earlier.min(at))),
-                Effect::Ended { .. } => step.ended = true,
+                Effect::Ended { reason } => {
+                    step.ended = true;
+                    // OpenVidu's garbage collector leaves no trace.
+                    if reason != EndReason::Unused {
+                        self.record(|session| session.destroyed(now_ms, reason));
+                    }
+                }
             }
         }
         if has_removed {

@@ -211,12 +211,13 @@ impl Queue {
     }
 
     fn replay(&mut self, segment: u64, end: usize, record: &Record<'_>, waiting: &mut BTreeMap<u64, Waiting>) {
+        let (Record::Event { id, .. } | Record::Done { id }) = *record;
+        self.next_id = self.next_id.max(id.saturating_add(1));
         match *record {
             Record::Event { id, at_ms, session, body } => {
                 let offset = (end - body.len()) as u64;
                 self.entries.insert(id, Place { segment, offset, len: body.len() });
                 waiting.insert(id, Waiting { id, at_ms, session: session.to_owned() });
-                self.next_id = self.next_id.max(id + 1);
             }
             Record::Done { id } => {
                 self.entries.remove(&id);

@@ -23,7 +23,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// What the thread is told.
 #[derive(Debug)]
 pub(super) enum Message {
-    Event { session: String, at_ms: u64, body: Vec<u8> },
+    Event {
+        session: String,
+        at_ms: u64,
+        body: Vec<u8>,
+    },
     /// Finish, and tell.
     Stop(oneshot::Sender<()>),
 }

@@ -172,3 +172,16 @@ fn hidden_participants_are_in_no_event() {
     bench.run(subscribe("REC", &stream, true));
     assert!(events(&bench.apply(Input::Leave { participant: "REC".into() })).is_empty());
 }
+
+#[test]
+fn a_room_in_use_is_not_collected() {
+    let mut bench = Bench::new();
+    bench.join(Role::Publisher);
+    let collect = || Input::Close { reason: EndReason::Unused };
+    assert_eq!(told(&bench.apply(collect())), ["reply"]);
+    assert!(!bench.room.ended());
+    bench = Bench::new();
+    bench.invite(Role::Publisher);
+    assert_eq!(told(&bench.apply(collect())), ["ended Unused", "reply"]);
+    assert!(bench.room.ended());
+}

@@ -47,6 +47,9 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .route("/config/openvidu-recording", get(config::recording))
         .route("/config/openvidu-recording-path", get(config::recording_path))
         .route("/config/openvidu-cdr", get(config::cdr));
+    let cdr = Router::new()
+        .route("/openvidu/cdr", get(config::cdr_files))
+        .route("/openvidu/cdr/{file}", get(config::cdr_file));
     let guarded = |router: Router<Arc<Hub>>| {
         router
             .method_not_allowed_fallback(error::wrong_method)
@@ -55,7 +58,7 @@ pub fn routes(hub: Arc<Hub>) -> Router {
     };
     Router::new()
         .nest("/openvidu/api", guarded(api.fallback(error::not_found)))
-        .merge(guarded(Router::new().route("/openvidu/cdr", get(config::cdr_files))))
+        .merge(guarded(cdr))
         .route("/openvidu/accept-certificate", get(config::accept_certificate))
         .with_state(hub.clone())
 }
