@@ -31,7 +31,7 @@ impl Destinations {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No file.
-    #[error("CDR files in {dir}: {source}")]
+    #[error("CDR files cannot be written to {dir} (OPENVIDU_CDR_PATH): {source}")]
     Cdr {
         /// Where they were to be.
         dir: PathBuf,

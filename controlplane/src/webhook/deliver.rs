@@ -37,6 +37,7 @@ impl Deliverer {
             headers.append(name, HeaderValue::from_str(value).map_err(|_| StartError::Header)?);
         }
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let url = Url::parse(&options.endpoint).map_err(|_| StartError::Url)?;
         let client = Client::builder()
             .user_agent(concat!("Millrace/", env!("CARGO_PKG_VERSION")))
             .timeout(options.timeout)
@@ -44,10 +45,12 @@ impl Deliverer {
             // A receiver that has moved is told of by its status: a redirected POST would become a GET.
             .redirect(redirect::Policy::none())
             .no_proxy()
-            .tls_danger_accept_invalid_certs(!options.tls_verify)
-            .build()?;
+            // Without TLS there need not be any root certificates on the machine.
+            .tls_danger_accept_invalid_certs(!options.tls_verify || url.scheme() == "http")
+            .build()
+            .map_err(|error| StartError::Client(with_sources(&error)))?;
         let key = options.key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
-        Ok(Self { client, url: Url::parse(&options.endpoint).map_err(|_| StartError::Url)?, headers, key })
+        Ok(Self { client, url, headers, key })
     }
 
     /// One attempt. `delivery` is the event's own id.
@@ -77,6 +80,12 @@ impl Deliverer {
             }
         }
     }
+}
+
+/// An error with what is behind it, which its own text leaves out.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Reads an answer to its end: a receiver that dies while it answers may not have kept the event.

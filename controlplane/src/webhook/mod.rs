@@ -12,7 +12,8 @@ mod record;
 mod tests;
 mod worker;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -58,8 +59,16 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The folder of the queue.
-    #[error("the queue's folder cannot be used: {0}")]
-    Queue(#[from] std::io::Error),
+    #[error("the queue's folder {dir} cannot be used (MILLRACE_DATA_DIR): {source}")]
+    Queue {
+        /// Where it was to be.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its thread.
+    #[error("no thread: {0}")]
+    Thread(#[from] io::Error),
     /// The receiver's URL.
     #[error("the URL is none")]
     Url,
@@ -68,7 +77,7 @@ pub enum StartError {
     Header,
     /// The HTTP client.
     #[error("no HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(String),
 }
 
 /// A running webhook.
@@ -87,7 +96,8 @@ impl Webhook {
     /// [`StartError`].
     pub fn start(options: Options, dir: &Path, metrics: EventMetrics) -> Result<Self, StartError> {
         let limits = Limits { segment_bytes: SEGMENT_BYTES.min(options.max_bytes / 4), total_bytes: options.max_bytes };
-        let (queue, recovered) = Queue::open(dir, limits)?;
+        let (queue, recovered) =
+            Queue::open(dir, limits).map_err(|source| StartError::Queue { dir: dir.to_owned(), source })?;
         let mut lanes = Lanes::new(options.max_age.as_millis() as u64);
         for event in &recovered.waiting {
             lanes.push(event.id, event.at_ms, &event.session);
@@ -102,7 +112,7 @@ impl Webhook {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, messages) = mpsc::unbounded_channel();
         let backlog = Arc::new(AtomicUsize::new(0));
-        let worker = Worker { queue, lanes, deliverer, metrics: metrics.clone(), backlog: backlog.clone(), messages };
+        let worker = Worker::new(queue, lanes, deliverer, metrics.clone(), backlog.clone(), messages);
         let thread = std::thread::Builder::new().name("webhook".into());
         thread.spawn(move || runtime.block_on(worker.run()))?;
         Ok(Self { options, messages: sender, backlog, metrics })

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Damaged, Record, decode, encode};
 
+/// Bodies that the disk did not take, in bytes at most.
+const MAX_MEMORY: usize = 16 << 20;
 const PREFIX: &str = "queue-";
 const SUFFIX: &str = ".seg";
 
@@ -42,6 +44,8 @@ pub(super) struct Queue {
     /// The one that is written to.
     active: Option<u64>,
     entries: HashMap<u64, Place>,
+    /// Bodies in memory, in bytes.
+    memory: usize,
     next_id: u64,
     next_segment: u64,
     is_dirty: bool,
@@ -56,11 +60,25 @@ struct Segment {
 }
 
 /// Where a body is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    segment: u64,
-    offset: u64,
-    len: usize,
+#[derive(Debug)]
+enum Place {
+    Disk {
+        segment: u64,
+        offset: u64,
+        len: usize,
+    },
+    /// The disk did not take it.
+    Memory(Vec<u8>),
+}
+
+/// An event that was added.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Appended {
+    pub(super) id: u64,
+    /// The oldest ones, which had to go for it.
+    pub(super) evicted: Vec<u64>,
+    /// Why it is in memory only, and lost with the process.
+    pub(super) unwritten: Option<String>,
 }
 
 /// What was found on disk.
@@ -91,6 +109,7 @@ impl Queue {
             segments: BTreeMap::new(),
             active: None,
             entries: HashMap::new(),
+            memory: 0,
             next_id: 1,
             next_segment: 1,
             is_dirty: false,
@@ -99,25 +118,35 @@ impl Queue {
         Ok((queue, recovered))
     }
 
-    /// Adds an event; gives its number, and those of the oldest ones that had to go for it.
+    /// Adds an event. One that the disk does not take is kept in memory, in its place.
     ///
     /// # Errors
-    /// When it cannot be written; nothing of it is kept.
-    pub(super) fn append(&mut self, session: &str, at_ms: u64, body: &[u8]) -> io::Result<(u64, Vec<u64>)> {
+    /// When it is too long, or neither disk nor memory has room for it; nothing of it is kept.
+    pub(super) fn append(&mut self, session: &str, at_ms: u64, body: &[u8]) -> io::Result<Appended> {
         let id = self.next_id;
         let mut bytes = Vec::with_capacity(body.len() + session.len() + 64);
         if !encode(&Record::Event { id, at_ms, session, body }, &mut bytes) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the event is too long"));
         }
         let evicted = self.make_room(bytes.len() as u64);
-        let (segment, start) = self.write(&bytes)?;
-        self.next_id += 1;
-        let offset = start + (bytes.len() - body.len()) as u64;
-        self.entries.insert(id, Place { segment, offset, len: body.len() });
-        if let Some(segment) = self.segments.get_mut(&segment) {
-            segment.pending.push(id);
+        let mut unwritten = None;
+        match self.write(&bytes) {
+            Ok((segment, start)) => {
+                let offset = start + (bytes.len() - body.len()) as u64;
+                self.entries.insert(id, Place::Disk { segment, offset, len: body.len() });
+                if let Some(segment) = self.segments.get_mut(&segment) {
+                    segment.pending.push(id);
+                }
+            }
+            Err(error) if self.memory + body.len() > MAX_MEMORY => return Err(error),
+            Err(error) => {
+                self.memory += body.len();
+                self.entries.insert(id, Place::Memory(body.to_owned()));
+                unwritten = Some(error.to_string());
+            }
         }
-        Ok((id, evicted))
+        self.next_id += 1;
+        Ok(Appended { id, evicted, unwritten })
     }
 
     /// The body of an event; `None` when it is not in the queue any more.
@@ -125,14 +154,16 @@ impl Queue {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn body(&self, id: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some((place, segment)) =
-            self.entries.get(&id).and_then(|place| Some((place, self.segments.get(&place.segment)?)))
-        else {
-            return Ok(None);
-        };
-        let mut body = vec![0; place.len];
-        segment.file.read_exact_at(&mut body, place.offset)?;
-        Ok(Some(body))
+        match self.entries.get(&id) {
+            None => Ok(None),
+            Some(Place::Memory(body)) => Ok(Some(body.clone())),
+            Some(Place::Disk { segment, offset, len }) => {
+                let Some(segment) = self.segments.get(segment) else { return Ok(None) };
+                let mut body = vec![0; *len];
+                segment.file.read_exact_at(&mut body, *offset)?;
+                Ok(Some(body))
+            }
+        }
     }
 
     /// An event was delivered or given up.
@@ -140,8 +171,15 @@ impl Queue {
     /// # Errors
     /// When that cannot be written: after a restart the event comes again.
     pub(super) fn finish(&mut self, id: u64) -> io::Result<()> {
-        let Some(place) = self.entries.remove(&id) else { return Ok(()) };
-        if let Some(segment) = self.segments.get_mut(&place.segment)
+        let segment = match self.entries.remove(&id) {
+            None => return Ok(()),
+            Some(Place::Memory(body)) => {
+                self.memory -= body.len();
+                return Ok(());
+            }
+            Some(Place::Disk { segment, .. }) => segment,
+        };
+        if let Some(segment) = self.segments.get_mut(&segment)
             && let Ok(at) = segment.pending.binary_search(&id)
         {
             segment.pending.remove(at);
@@ -202,7 +240,9 @@ impl Queue {
             }
         }
         for id in waiting.keys() {
-            if let Some(segment) = self.entries.get(id).and_then(|place| self.segments.get_mut(&place.segment)) {
+            if let Some(Place::Disk { segment, .. }) = self.entries.get(id)
+                && let Some(segment) = self.segments.get_mut(segment)
+            {
                 segment.pending.push(*id);
             }
         }
@@ -216,7 +256,7 @@ impl Queue {
         match *record {
             Record::Event { id, at_ms, session, body } => {
                 let offset = (end - body.len()) as u64;
-                self.entries.insert(id, Place { segment, offset, len: body.len() });
+                self.entries.insert(id, Place::Disk { segment, offset, len: body.len() });
                 waiting.insert(id, Waiting { id, at_ms, session: session.to_owned() });
             }
             Record::Done { id } => {

@@ -12,13 +12,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::deliver::Deliverer;
 use super::lanes::{Delivery, Lanes, Outcome};
-use super::queue::Queue;
+use super::queue::{Appended, Queue};
 use crate::metrics::EventMetrics;
 
 /// How long deliveries may go on once the process stops; what is left is delivered after the next start.
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks at what is too old, two gauges, and two synchronisations with the disk.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about failures, at least.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -33,13 +36,22 @@ pub(super) enum Message {
 }
 
 pub(super) struct Worker {
-    pub(super) queue: Queue,
-    pub(super) lanes: Lanes,
-    pub(super) deliverer: Deliverer,
-    pub(super) metrics: EventMetrics,
+    queue: Queue,
+    lanes: Lanes,
+    deliverer: Deliverer,
+    metrics: EventMetrics,
     /// Bytes of events on their way to this thread.
-    pub(super) backlog: Arc<AtomicUsize>,
-    pub(super) messages: mpsc::UnboundedReceiver<Message>,
+    backlog: Arc<AtomicUsize>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    /// Failures since the log last told of them.
+    failures: Failures,
+    last_report: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    refused: u64,
+    unreachable: u64,
 }
 
 /// Deliveries under way.
@@ -50,6 +62,18 @@ struct UnderWay {
 }
 
 impl Worker {
+    pub(super) fn new(
+        queue: Queue,
+        lanes: Lanes,
+        deliverer: Deliverer,
+        metrics: EventMetrics,
+        backlog: Arc<AtomicUsize>,
+        messages: mpsc::UnboundedReceiver<Message>,
+    ) -> Self {
+        let (failures, last_report) = (Failures::default(), Instant::now());
+        Self { queue, lanes, deliverer, metrics, backlog, messages, failures, last_report }
+    }
+
     /// Works until it is told to stop or nobody is left to tell it anything.
     pub(super) async fn run(mut self) {
         let clock = Clock::new();
@@ -89,7 +113,10 @@ impl Worker {
                 }
                 () = wait(wake) => {}
                 () = wait(end) => {}
-                _ = tick.tick() => self.sync(),
+                _ = tick.tick() => {
+                    self.sync();
+                    self.report();
+                }
             }
         }
     }
@@ -97,7 +124,10 @@ impl Worker {
     fn take(&mut self, session: &str, at_ms: u64, body: &[u8]) {
         self.backlog.fetch_sub(body.len(), Ordering::Relaxed);
         match self.queue.append(session, at_ms, body) {
-            Ok((id, evicted)) => {
+            Ok(Appended { id, evicted, unwritten }) => {
+                if let Some(error) = unwritten {
+                    tracing::error!(error, session, "the webhook queue cannot be written: an event is in memory only");
+                }
                 if !evicted.is_empty() {
                     tracing::warn!(events = evicted.len(), "the webhook queue is full: its oldest events are given up");
                 }
@@ -115,10 +145,14 @@ impl Worker {
     }
 
     fn start(&mut self, under_way: &mut UnderWay, now_ms: u64) {
+        let mut expired = 0;
         while let Some(id) = self.lanes.expired(now_ms) {
-            tracing::warn!(event = id, "a webhook event is too old and given up");
+            expired += 1;
             self.metrics.dropped("expired");
             self.done(id);
+        }
+        if expired > 0 {
+            tracing::warn!(events = expired, "webhook events were too old and are given up");
         }
         while let Some(delivery) = self.lanes.next(now_ms) {
             let body = match self.queue.body(delivery.id) {
@@ -143,8 +177,14 @@ impl Worker {
     fn finish(&mut self, delivery: &Delivery, outcome: Outcome, now_ms: u64) {
         let result = match outcome {
             Outcome::Delivered => Some("delivered"),
-            Outcome::Refused => Some("refused"),
-            Outcome::Unreachable => Some("unreachable"),
+            Outcome::Refused => {
+                self.failures.refused += 1;
+                Some("refused")
+            }
+            Outcome::Unreachable => {
+                self.failures.unreachable += 1;
+                Some("unreachable")
+            }
             Outcome::Gone => None,
         };
         if let Some(result) = result {
@@ -165,6 +205,19 @@ impl Worker {
     fn sync(&mut self) {
         if let Err(error) = self.queue.sync() {
             tracing::error!(%error, "the webhook queue cannot be written to its disk");
+        }
+    }
+
+    /// Tells the log of failures, all of some time in one line.
+    fn report(&mut self) {
+        if self.last_report.elapsed() < REPORT {
+            return;
+        }
+        self.last_report = Instant::now();
+        let Failures { refused, unreachable } = std::mem::take(&mut self.failures);
+        if refused + unreachable > 0 {
+            let waiting = self.lanes.len();
+            tracing::warn!(refused, unreachable, waiting, "webhook deliveries failed and are tried again");
         }
     }
 

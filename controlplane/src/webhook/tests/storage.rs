@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::queue::{Limits, Queue, Waiting};
+use super::super::queue::{Appended, Limits, Queue, Waiting};
 use super::Folder;
 
 const SMALL: Limits = Limits { segment_bytes: 400, total_bytes: 1 << 20 };
@@ -62,8 +62,9 @@ fn work(folder: &Folder, steps: &[Step]) -> Vec<Vec<Known>> {
         match step {
             Step::Append(session, len) => {
                 let (session, body) = (format!("session{session}"), vec![at as u8; *len]);
-                let (id, evicted) = queue.append(&session, at as u64, &body).unwrap();
-                assert!(evicted.is_empty());
+                let added = queue.append(&session, at as u64, &body).unwrap();
+                assert_eq!(added, Appended { id: added.id, ..Appended::default() });
+                let id = added.id;
                 known.push((id, at as u64, session, body));
             }
             Step::Finish(which) if !known.is_empty() => {
@@ -124,7 +125,7 @@ proptest! {
         let state = state.expect("it is what it was after some write");
         assert_holds(&queue, &recovered.waiting, &state);
         // It can be used as before.
-        let (id, _) = queue.append("after", 7, b"body").unwrap();
+        let id = queue.append("after", 7, b"body").unwrap().id;
         drop(queue);
         let (queue, waiting) = {
             let (queue, recovered) = Queue::open(&folder.0, SMALL).unwrap();
@@ -143,8 +144,7 @@ fn a_full_queue_gives_up_its_oldest_events() {
     let (mut queue, _) = open(&folder, limits);
     let mut gone = Vec::new();
     for at in 0..100 {
-        let (_, evicted) = queue.append("s", at, &[7; 100]).unwrap();
-        gone.extend(evicted);
+        gone.extend(queue.append("s", at, &[7; 100]).unwrap().evicted);
         assert!(queue.bytes() <= limits.total_bytes);
     }
     assert!(gone.len() > 80 && gone.len() < 95, "{}", gone.len());
@@ -161,7 +161,7 @@ fn what_is_done_leaves_the_disk() {
     let folder = Folder::new();
     let (mut queue, _) = open(&folder, SMALL);
     for at in 0..200 {
-        let (id, _) = queue.append("s", at, &[7; 100]).unwrap();
+        let id = queue.append("s", at, &[7; 100]).unwrap().id;
         queue.finish(id).unwrap();
         queue.sync().unwrap();
         assert!(queue.bytes() < 2 * SMALL.segment_bytes);
@@ -183,9 +183,26 @@ fn what_is_too_long_costs_itself_alone() {
     let folder = Folder::new();
     let (mut queue, _) = open(&folder, SMALL);
     assert!(queue.append("s", 1, &vec![0; 5 << 20]).is_err());
-    let (id, _) = queue.append("s", 1, b"short").unwrap();
+    let id = queue.append("s", 1, b"short").unwrap().id;
     drop(queue);
     let (queue, waiting) = open(&folder, SMALL);
     assert_eq!(waiting.len(), 1);
     assert_eq!(queue.body(id).unwrap(), Some(b"short".to_vec()));
+}
+
+#[test]
+fn what_the_disk_does_not_take_waits_in_memory() {
+    let folder = Folder::new();
+    let (mut queue, _) = open(&folder, SMALL);
+    let first = queue.append("s", 1, &[1; 500]).unwrap();
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    let second = queue.append("s", 2, &[2; 500]).unwrap();
+    assert!(first.unwritten.is_none() && second.unwritten.is_some());
+    assert_eq!(queue.body(first.id).unwrap(), Some(vec![1; 500]));
+    assert_eq!(queue.body(second.id).unwrap(), Some(vec![2; 500]));
+    queue.finish(second.id).unwrap();
+    assert_eq!(queue.body(second.id).unwrap(), None);
+    let body = vec![3; 1 << 20];
+    let kept = (0..20).filter(|_| queue.append("s", 3, &body).is_ok()).count();
+    assert_eq!(kept, 16, "memory has its bound");
 }
