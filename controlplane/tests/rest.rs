@@ -3,8 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
 mod common;
+#[path = "rest/conformance.rs"]
+mod conformance;
+#[path = "rest/limits.rs"]
+mod limits;
 
 use common::*;
+use millrace_controlplane::config::Generation;
+use millrace_controlplane::openvidu::Settings;
 use serde_json::{Value, json};
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -159,7 +165,7 @@ async fn rows_10_to_15_tokens_and_connections() {
     assert_eq!(server.api("GET", "/sessions/X/connection", Value::Null).await.1["numberOfElements"], 2);
     let active = server.api("GET", "/sessions/X/connection?pendingConnections=false", Value::Null).await.1;
     assert_eq!(active["numberOfElements"], 0);
-    assert_eq!(server.api("GET", "/sessions/X?webRtcStats=maybe", Value::Null).await.0, 400);
+    assert_eq!(server.api("GET", "/sessions/X?webRtcStats=maybe", Value::Null).await.0, 403);
     let again = server.api("GET", "/sessions/X?pendingConnections=true", Value::Null).await.1;
     assert_eq!(all.to_string(), again.to_string(), "a second look shows no change");
 
@@ -235,7 +241,7 @@ async fn rows_16_to_33_with_two_users() {
     assert_eq!(b.expect("participantLeft").await, expected);
     assert_eq!(b.expect("participantEvicted").await, expected);
 
-    assert_eq!(server.api("DELETE", "/sessions", Value::Null).await.0, 405);
+    assert_eq!(server.api("DELETE", "/sessions", Value::Null).await, (403, Value::Null));
     assert_eq!(server.api("DELETE", "/sessions/NOT_EXISTS", Value::Null).await.0, 404);
     assert_eq!(server.api("DELETE", "/sessions/X", Value::Null).await.0, 204);
     server.session("X").await;
@@ -243,7 +249,12 @@ async fn rows_16_to_33_with_two_users() {
 
 #[tokio::test]
 async fn what_is_not_built_says_so() {
-    let server = Server::start().await;
+    for generation in [Generation::V2_20, Generation::V2_32] {
+        not_built(&Server::with(Settings { compat: generation, ..settings() }).await, generation).await;
+    }
+}
+
+async fn not_built(server: &Server, generation: Generation) {
     for (method, path) in [
         ("GET", "/recordings"),
         ("POST", "/recordings/start"),
@@ -253,26 +264,38 @@ async fn what_is_not_built_says_so() {
     ] {
         assert_eq!(server.api(method, path, Value::Null).await, (501, Value::Null), "{method} {path}");
     }
+    let is_old = generation == Generation::V2_20;
+    let expected = |status: u16| if is_old { status } else { 403 };
     for (method, path, status) in [
         ("GET", "/nowhere", 404),
         ("GET", "/media-nodes", 404),
+        ("GET", "/health", 404),
+        ("POST", "/restart", 404),
         ("DELETE", "/recordings", 405),
-        ("PATCH", "/sessions/X/connection/C", 405),
-        ("POST", "/broadcast/start", 404),
+        ("PUT", "/sessions/X/connection/C", 405),
+        ("GET", "/sessions?pendingConnections=maybe", 400),
+        ("POST", "/signal", 400),
+        ("POST", "/tokens", 400),
     ] {
         let (actual, body) = server.api(method, path, Value::Null).await;
-        assert_eq!(actual, status, "{method} {path}");
-        assert_eq!(keys(&body), ["timestamp", "status", "error", "message", "path"]);
-        assert!(body["timestamp"].is_string() && body["path"] == format!("/openvidu/api{path}"));
+        assert_eq!(actual, expected(status), "{method} {path}");
+        if is_old {
+            assert_eq!(keys(&body), ["timestamp", "status", "error", "message", "path"]);
+            let path = path.split('?').next().unwrap();
+            assert!(body["timestamp"].is_string() && body["path"] == format!("/openvidu/api{path}"));
+        } else {
+            assert_eq!(body, Value::Null);
+        }
     }
-    let bad = server.request("POST", "/openvidu/api/sessions").header("content-type", "application/json");
-    assert_eq!(bad.body("{").send().await.unwrap().status(), 400);
-    let form =
-        server.request("POST", "/openvidu/api/sessions").header("content-type", "application/x-www-form-urlencoded");
-    assert_eq!(form.body("a=b").send().await.unwrap().status(), 415);
-    let form =
-        server.request("POST", "/openvidu/api/sessions").header("content-type", "application/x-www-form-urlencoded");
-    assert_eq!(form.send().await.unwrap().status(), 200);
+    let send = async |kind: &str, body: &'static str| {
+        let request = server.request("POST", "/openvidu/api/sessions").header("content-type", kind);
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send("application/json", "{").await, expected(400));
+    assert_eq!(send("application/json", "[]").await, expected(400));
+    assert_eq!(send("application/x-www-form-urlencoded", "a=b").await, expected(415));
+    assert_eq!(send("application/x-www-form-urlencoded", "").await, 200);
+    assert_eq!(send("application/json;charset=UTF-8", "{}").await, 200);
 }
 
 #[tokio::test]
@@ -305,6 +328,10 @@ async fn configuration_paths() {
     let public = open("/openvidu/api/config/openvidu-publicurl").await.unwrap();
     assert_eq!((public.status().as_u16(), public.text().await.unwrap().as_str()), (200, "https://ov.example.com/"));
     for closed in [
+        "/openvidu/recordings/r/r.mp4",
+        "/recordings/r/r.mp4",
+        "/openvidu/layouts/l",
+        "/openvidu/nowhere",
         "/openvidu/api/config",
         "/config",
         "/api/sessions",
@@ -345,6 +372,14 @@ async fn any_origin_may_call() {
     let answer = server.request("GET", "/openvidu/api/sessions").send().await.unwrap();
     assert!(answer.headers().get("access-control-allow-origin").is_none());
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    let question = server.http.request("OPTIONS".parse().unwrap(), &url).send().await.unwrap();
+    assert_eq!(question.status(), 200);
+    assert_eq!(question.headers()["allow"], "POST,GET,HEAD");
+    let head = server.request("HEAD", "/openvidu/api/sessions").send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers()["content-type"], "application/json");
+    let open = format!("http://{}/openvidu/api/config/openvidu-publicurl", server.address);
+    assert_eq!(server.http.head(&open).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

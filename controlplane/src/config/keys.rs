@@ -165,6 +165,12 @@ pub const KEYS: &[Key] = &[
         "Secret that its credentials are derived from [default: OPENVIDU_SECRET]",
     ),
     key("SUPPORT_DEPRECATED_API", "support-deprecated-api", "true", "Serve the paths of OpenVidu before 2.16 too"),
+    key(
+        "OPENVIDU_COMPAT",
+        "openvidu-compat",
+        "2.32",
+        "Answer REST where they differ as OpenVidu 2.20 or 2.32: 2.20 says 404 and 405 for unknown paths and wrong methods, and forces VP8 by default",
+    ),
     key("OPENVIDU_CDR", "openvidu-cdr", "false", "Write call detail records, a line of JSON per event, to files"),
     key(
         "OPENVIDU_CDR_PATH",

@@ -80,6 +80,8 @@ pub struct Config {
     pub coturn_secret: String,
     /// `SUPPORT_DEPRECATED_API`.
     pub support_deprecated_api: bool,
+    /// `OPENVIDU_COMPAT`.
+    pub compat: Generation,
     /// `OPENVIDU_DEV`.
     pub openvidu_dev: bool,
     /// `OPENVIDU_CDR_PATH`, when `OPENVIDU_CDR` is on.
@@ -188,6 +190,16 @@ impl ForcedVideoCodec {
             Self::Av1 => Some(VideoCodec::Av1),
         }
     }
+}
+
+/// The generation of OpenVidu whose answers are given where two of them differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// 2.20, as the public documentation of the REST API describes it.
+    V2_20,
+    /// 2.32.
+    #[default]
+    V2_32,
 }
 
 /// How log lines look.
@@ -331,6 +343,7 @@ impl Config {
 
     fn from_values(values: &mut Values) -> Self {
         let dev = values.flag("MILLRACE_DEV");
+        let compat = generation(values);
         let force_plain_http = values.flag("FORCE_PLAIN_HTTP");
         let tls = values.flag("MILLRACE_TLS") && !force_plain_http;
         let domain_or_public_ip = values.parsed(
@@ -375,7 +388,7 @@ impl Config {
             log: values.parsed("MILLRACE_LOG", "a level or filter directives", |text| {
                 text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.to_owned())
             }),
-            streams: streams(values),
+            streams: streams(values, compat),
             simulcast: values.flag("OPENVIDU_WEBRTC_SIMULCAST"),
             garbage_interval_s: values.number("OPENVIDU_SESSIONS_GARBAGE_INTERVAL"),
             garbage_threshold_s: values.number("OPENVIDU_SESSIONS_GARBAGE_THRESHOLD"),
@@ -387,6 +400,7 @@ impl Config {
             ),
             coturn_port: values.port("COTURN_PORT"),
             support_deprecated_api: values.flag("SUPPORT_DEPRECATED_API"),
+            compat,
             openvidu_dev: values.flag("OPENVIDU_DEV"),
             cdr: events::cdr(values),
             webhook: events::webhook(values),
@@ -457,7 +471,24 @@ fn coturn_host(values: &mut Values, public: &str) -> String {
     }
 }
 
-fn streams(values: &mut Values) -> Streams {
+fn generation(values: &mut Values) -> Generation {
+    values.parsed("OPENVIDU_COMPAT", "2.20 or 2.32", |text| match text {
+        "2.20" => Some(Generation::V2_20),
+        "2.32" => Some(Generation::V2_32),
+        _ => None,
+    })
+}
+
+fn streams(values: &mut Values, compat: Generation) -> Streams {
+    let is_old_default = compat == Generation::V2_20 && values.given("OPENVIDU_STREAMS_FORCED_VIDEO_CODEC").is_none();
+    let mut streams = given_streams(values);
+    if is_old_default {
+        streams.forced_video_codec = ForcedVideoCodec::Vp8;
+    }
+    streams
+}
+
+fn given_streams(values: &mut Values) -> Streams {
     Streams {
         max_receive_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH"),
         min_receive_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH"),

@@ -111,6 +111,16 @@ fn openvidus_own_file_is_taken_as_it_is() {
 }
 
 #[test]
+fn the_older_generation_forces_vp8_unless_told_otherwise() {
+    let codec = |file: &str| (config(file).compat, config(file).streams.forced_video_codec);
+    assert_eq!(codec(""), (Generation::V2_32, ForcedVideoCodec::MediaServerPreferred));
+    assert_eq!(codec("OPENVIDU_COMPAT=2.32"), (Generation::V2_32, ForcedVideoCodec::MediaServerPreferred));
+    assert_eq!(codec("OPENVIDU_COMPAT=2.20"), (Generation::V2_20, ForcedVideoCodec::Vp8));
+    let both = "OPENVIDU_COMPAT=2.20\nOPENVIDU_STREAMS_FORCED_VIDEO_CODEC=H264";
+    assert_eq!(codec(both), (Generation::V2_20, ForcedVideoCodec::H264));
+}
+
+#[test]
 fn lines_keep_quotes_and_signs_that_belong_to_the_value() {
     let text = "A=\"b # c\"\nB='d' # e\nC=a#b # c\nD=[\"x: y\", \"z\"]\nexport E=1=2\nF=\"half\nG=\n=x\n\u{feff}";
     let (pairs, complaints) = dotenv::read(text);

@@ -1,6 +1,6 @@
 //! What the adapter needs of the configuration, in its own words.
 
-use crate::config::{Config, IceServer};
+use crate::config::{Config, Generation, IceServer};
 
 /// Settings of the adapter.
 #[derive(Clone)]
@@ -43,6 +43,10 @@ pub struct Settings {
     pub ice_servers: Vec<IceServer>,
     /// Old paths (`/api/…`) work too.
     pub deprecated_api: bool,
+    /// Whose answers are given where OpenVidu's generations differ.
+    pub compat: Generation,
+    /// There is a recorder, which also broadcasts: without it, recording and broadcasting answer 501.
+    pub recorder: bool,
     /// Test conveniences, such as connection ids chosen by the application.
     pub dev: bool,
 }
@@ -71,6 +75,8 @@ impl Settings {
             turn_secret: config.coturn_secret.clone(),
             ice_servers: config.ice_servers.clone(),
             deprecated_api: config.support_deprecated_api,
+            compat: config.compat,
+            recorder: false,
             dev: config.openvidu_dev,
         }
     }

@@ -19,6 +19,7 @@ use dataplane_protocol::{
 };
 use futures_util::{SinkExt, StreamExt};
 use millrace_controlplane::app::{App, Running};
+use millrace_controlplane::config::Generation;
 use millrace_controlplane::dataplane::Client;
 use millrace_controlplane::openvidu::Settings;
 use serde_json::{Value, json};
@@ -222,6 +223,8 @@ pub fn settings() -> Settings {
         turn_secret: "turn-secret".into(),
         ice_servers: Vec::new(),
         deprecated_api: true,
+        compat: Generation::V2_32,
+        recorder: false,
         dev: false,
     }
 }

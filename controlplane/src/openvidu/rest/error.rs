@@ -1,16 +1,18 @@
 //! The error families of the API: OpenVidu's own objects, bare statuses, and the framework's objects.
 //!
-//! For unmapped paths, wrong methods and unreadable bodies this server answers as 2.20 does and as the API's
-//! documentation says (404, 405, 400, 415 with a JSON object), not the bare 403 of 2.32.
+//! For unmapped paths, wrong methods and unreadable bodies, 2.20 answers with 404, 405, 400 or 415 and an object. 2.32
+//! answers 403 with nothing, since its error page is itself refused; [`of_generation`] makes the one of the other.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::OriginalUri;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::config::Generation;
 use crate::openvidu::compat::iso_time;
 
 /// A refused request.
@@ -51,10 +53,38 @@ impl IntoResponse for ApiError {
                 let body = json!({
                     "timestamp": iso_time(now_ms()), "status": status.as_u16(), "error": error, "message": "", "path": path,
                 });
-                (status, Json(body)).into_response()
+                let mut response = (status, Json(body)).into_response();
+                response.extensions_mut().insert(OfFramework);
+                response
             }
         }
     }
+}
+
+/// Marks the responses of the framework.
+#[derive(Clone, Copy)]
+struct OfFramework;
+
+/// Gives the framework's answers the form of the generation. What extractors say in plain text counts as one.
+pub(super) fn of_generation(response: Response, generation: Generation, path: &str) -> Response {
+    let plain = |value: &header::HeaderValue| value.as_bytes().starts_with(b"text/plain");
+    let is_extractors =
+        response.status().is_client_error() && response.headers().get(header::CONTENT_TYPE).is_some_and(plain);
+    let response = if is_extractors { ApiError::framework(response.status(), path).into_response() } else { response };
+    if generation == Generation::V2_20 || response.extensions().get::<OfFramework>().is_none() {
+        return response;
+    }
+    let status = match response.status() {
+        StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
+        // These are not OpenVidu's: a client that runs into them needs the word.
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => return response,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.status = status;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
 }
 
 /// The answer to a missing or wrong password. The challenge is what makes Java clients send theirs; browsers'

@@ -1,6 +1,7 @@
 //! What every HTTP request passes: old paths, CORS, security headers, authentication.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, OriginalUri, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
@@ -11,11 +12,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq;
 
-use super::error;
+use super::error::{self, ApiError};
+use super::logins::{self, Logins};
 use crate::openvidu::Hub;
 
 /// The only user there is.
 const USER: &str = "OPENVIDUAPP";
+/// How long a request may take, its body included.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns deprecated paths into today's, and takes the trailing slash that 2.20 accepts.
 pub async fn rewrite(State(hub): State<Arc<Hub>>, mut request: Request, next: Next) -> Response {
@@ -44,6 +48,12 @@ fn current_path(path: &str) -> Option<String> {
     let under = |prefix: &str| path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
     if path.starts_with("/api/") || under("/cdr") || path.starts_with("/recordings/") || path == "/accept-certificate" {
         return Some(format!("/openvidu{path}"));
+    }
+    if path == "/info" {
+        return Some("/openvidu/info".to_owned());
+    }
+    if let Some(rest) = path.strip_prefix("/layouts/custom/") {
+        return Some(format!("/openvidu/layouts/{rest}"));
     }
     if under("/config") {
         return Some(format!("/openvidu/api{path}"));
@@ -76,7 +86,17 @@ pub async fn envelope(request: Request, next: Next) -> Response {
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("1800"));
         response
     } else {
-        next.run(request).await
+        let is_question = *request.method() == Method::OPTIONS;
+        let mut response = next.run(request).await;
+        // No route has a handler for the question which methods it takes; the router answers it with its refusal.
+        match response.headers_mut().remove(header::ALLOW) {
+            Some(allow) if is_question => (StatusCode::OK, [(header::ALLOW, allow)]).into_response(),
+            Some(allow) => {
+                response.headers_mut().insert(header::ALLOW, allow);
+                response
+            }
+            None => response,
+        }
     };
     let headers = response.headers_mut();
     if origin {
@@ -116,17 +136,45 @@ pub(super) async fn count(State(hub): State<Arc<Hub>>, request: Request, next: N
     response
 }
 
-/// Asks for the password, but for the one path that is open.
-pub(super) async fn authenticate(
+/// Gives answers the form of the configured generation, and an end to requests that take too long.
+pub(super) async fn shape(
     State(hub): State<Arc<Hub>>,
+    OriginalUri(uri): OriginalUri,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::framework(StatusCode::REQUEST_TIMEOUT, uri.path()).into_response(),
+    };
+    error::of_generation(response, hub.settings.compat, uri.path())
+}
+
+/// Asks for the password, but for the one path that is open. Only wrong passwords count against an address: clients
+/// that send none until they are asked are no attackers.
+pub(super) async fn authenticate(
+    State((hub, logins)): State<(Arc<Hub>, Arc<Logins>)>,
     OriginalUri(uri): OriginalUri,
     request: Request,
     next: Next,
 ) -> Response {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let open = reading && uri.path() == "/openvidu/api/config/openvidu-publicurl";
-    if open || *request.method() == Method::OPTIONS || authorized(request.headers(), &hub.settings.secret) {
+    if open || *request.method() == Method::OPTIONS {
         return next.run(request).await;
+    }
+    let tries = request.headers().contains_key(header::AUTHORIZATION);
+    let source = logins::source(&request).filter(|_| tries);
+    if let Some(wait) = source.and_then(|source| logins.wait(source)) {
+        let mut response = ApiError::framework(StatusCode::TOO_MANY_REQUESTS, uri.path()).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        return response;
+    }
+    if authorized(request.headers(), &hub.settings.secret) {
+        return next.run(request).await;
+    }
+    if let Some(source) = source {
+        logins.failed(source);
     }
     let script = request.headers().get("x-requested-with").is_some_and(|value| value == "XMLHttpRequest");
     error::unauthorized(uri.path(), !script)
@@ -155,6 +203,8 @@ mod tests {
             ("/config/openvidu-cdr", "/openvidu/api/config/openvidu-cdr"),
             ("/cdr/x.log", "/openvidu/cdr/x.log"),
             ("/recordings/r/f.mp4", "/openvidu/recordings/r/f.mp4"),
+            ("/layouts/custom/my/index.html", "/openvidu/layouts/my/index.html"),
+            ("/info", "/openvidu/info"),
             ("/accept-certificate", "/openvidu/accept-certificate"),
         ] {
             assert_eq!(current_path(old).as_deref(), Some(new));

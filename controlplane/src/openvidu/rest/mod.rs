@@ -6,6 +6,7 @@ mod connections;
 mod error;
 mod guard;
 pub(super) mod ice;
+mod logins;
 mod properties;
 mod sessions;
 mod signal;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 
 use super::Hub;
 use super::room::RoomHandle;
+use logins::Logins;
 
 pub use guard::{envelope, rewrite};
 
@@ -50,15 +52,20 @@ pub fn routes(hub: Arc<Hub>) -> Router {
     let cdr = Router::new()
         .route("/openvidu/cdr", get(config::cdr_files))
         .route("/openvidu/cdr/{file}", get(config::cdr_file));
+    // Nothing else is open, not even to learn that it is not there.
+    let elsewhere = Router::new().route("/openvidu/{*path}", any(error::not_found));
+    let logins = Arc::new(Logins::default());
     let guarded = |router: Router<Arc<Hub>>| {
         router
             .method_not_allowed_fallback(error::wrong_method)
-            .layer(from_fn_with_state(hub.clone(), guard::authenticate))
+            .layer(from_fn_with_state((hub.clone(), logins.clone()), guard::authenticate))
+            .layer(from_fn_with_state(hub.clone(), guard::shape))
             .layer(from_fn_with_state(hub.clone(), guard::count))
     };
     Router::new()
         .nest("/openvidu/api", guarded(api.fallback(error::not_found)))
         .merge(guarded(cdr))
+        .merge(guarded(elsewhere))
         .route("/openvidu/accept-certificate", get(config::accept_certificate))
         .with_state(hub.clone())
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::body::{Fields, Invalid};
+use crate::config::Generation;
 use crate::openvidu::Hub;
 use crate::openvidu::dto::SessionProperties;
 
@@ -56,7 +57,8 @@ fn default_recording() -> Value {
 pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<SessionProperties, Invalid> {
     let mut properties = defaults(hub);
     let Some(body) = body else {
-        properties.forced_video_codec = "MEDIA_SERVER_PREFERRED".into();
+        let is_old = hub.settings.compat == Generation::V2_20;
+        properties.forced_video_codec = if is_old { "VP8" } else { "MEDIA_SERVER_PREFERRED" }.into();
         properties.allow_transcoding = false;
         return Ok(properties);
     };
@@ -80,7 +82,12 @@ pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<Se
         properties.allow_transcoding = allow;
     }
     if let Some(recording) = fields.object("defaultRecordingProperties")? {
-        properties.default_recording = self::recording(recording)?;
+        let checked = self::recording(recording, hub.settings.compat);
+        properties.default_recording = checked.or_else(|refused| match refused {
+            // 2.20 looks at these only when the recording starts.
+            Refused::OutOfRange { object, .. } if hub.settings.compat == Generation::V2_20 => Ok(object),
+            Refused::OutOfRange { why, .. } | Refused::Wrong(why) => Err(why),
+        })?;
     }
     if let Some(node) = fields.object("mediaNode")? {
         let id = node.text("id")?.ok_or_else(|| "Parameter 'mediaNode' must have a string 'id'".to_owned())?;
@@ -89,16 +96,33 @@ pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<Se
     Ok(properties)
 }
 
-fn recording(fields: Fields<'_>) -> Result<Value, Invalid> {
+/// Why a recording cannot be made like this.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// A type, a name or a character.
+    Wrong(Invalid),
+    /// All of it can be read, but a value is too small or too large, or nothing is left to record.
+    OutOfRange { why: Invalid, object: Value },
+}
+
+impl From<Invalid> for Refused {
+    fn from(why: Invalid) -> Self {
+        Self::Wrong(why)
+    }
+}
+
+/// The properties of a recording, as REST shows them.
+pub(super) fn recording(fields: Fields<'_>, generation: Generation) -> Result<Value, Refused> {
+    let is_old = generation == Generation::V2_20;
     let name = fields.text("name")?.unwrap_or_default();
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~')) {
-        return Err("Parameter 'name' must match [a-zA-Z0-9_~-]+".into());
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || (b == b'~' && !is_old)) {
+        return Err(Refused::Wrong("Parameter 'name' must match [a-zA-Z0-9_-]+".into()));
+    }
+    if is_old && fields.get("frameRate").is_some_and(|rate| rate.is_f64()) {
+        return Err(Refused::Wrong("Type error in parameter 'frameRate': an integer is expected".into()));
     }
     let audio = fields.flag("hasAudio")?.unwrap_or(true);
     let video = fields.flag("hasVideo")?.unwrap_or(true);
-    if !audio && !video {
-        return Err("Cannot record with both 'hasAudio' and 'hasVideo' set to false".into());
-    }
     let mode = fields.one_of("outputMode", OUTPUT_MODES)?.unwrap_or("COMPOSED");
     let layout = fields.one_of("recordingLayout", LAYOUTS)?.unwrap_or("BEST_FIT");
     let custom = fields.text("customLayout")?.unwrap_or_default();
@@ -110,20 +134,9 @@ fn recording(fields: Fields<'_>) -> Result<Value, Invalid> {
         None => None,
         Some(Value::String(id)) => Some(id.clone()),
         Some(Value::Object(node)) => Fields(node).text("id")?.map(str::to_owned),
-        Some(_) => return Err("Type error in parameter 'mediaNode'".into()),
+        Some(_) => return Err(Refused::Wrong("Type error in parameter 'mediaNode'".into())),
     };
     let composed = mode != "INDIVIDUAL" && video;
-    if composed {
-        if !valid_resolution(resolution) {
-            return Err("Parameter 'resolution' must be WIDTHxHEIGHT, each between 100 and 1999".into());
-        }
-        if !(1..=120).contains(&rate) {
-            return Err("Parameter 'frameRate' must be between 1 and 120".into());
-        }
-        if memory < MIN_SHM {
-            return Err(format!("Parameter 'shmSize' must be at least {MIN_SHM}"));
-        }
-    }
     let mut object = Map::new();
     let mut put = |name: &str, value: Value| object.insert(name.into(), value);
     put("name", name.into());
@@ -145,7 +158,19 @@ fn recording(fields: Fields<'_>) -> Result<Value, Invalid> {
     if let Some(node) = node {
         put("mediaNode", node.into());
     }
-    Ok(Value::Object(object))
+    let object = Value::Object(object);
+    let why = if !audio && !video {
+        "Cannot record with both 'hasAudio' and 'hasVideo' set to false".to_owned()
+    } else if composed && !valid_resolution(resolution) {
+        "Parameter 'resolution' must be WIDTHxHEIGHT, each between 100 and 1999".to_owned()
+    } else if composed && !(1..=120).contains(&rate) {
+        "Parameter 'frameRate' must be between 1 and 120".to_owned()
+    } else if composed && memory < MIN_SHM {
+        format!("Parameter 'shmSize' must be at least {MIN_SHM}")
+    } else {
+        return Ok(object);
+    };
+    Err(Refused::OutOfRange { why, object })
 }
 
 fn valid_resolution(text: &str) -> bool {
@@ -175,7 +200,7 @@ mod tests {
     fn recording_defaults_show_what_applies() {
         let of = |value: Value| {
             let object = value.as_object().unwrap().clone();
-            recording(Fields(&object))
+            recording(Fields(&object), Generation::V2_32)
         };
         assert_eq!(of(json!({})).unwrap(), default_recording());
         let individual = of(json!({"outputMode": "INDIVIDUAL", "frameRate": 999})).unwrap();
