@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
+#[path = "rest/changes.rs"]
+mod changes;
 mod common;
 #[path = "rest/conformance.rs"]
 mod conformance;
 #[path = "rest/limits.rs"]
 mod limits;
+#[path = "rest/recordings.rs"]
+mod recordings;
 
 use common::*;
 use millrace_controlplane::config::Generation;
@@ -255,15 +259,6 @@ async fn what_is_not_built_says_so() {
 }
 
 async fn not_built(server: &Server, generation: Generation) {
-    for (method, path) in [
-        ("GET", "/recordings"),
-        ("POST", "/recordings/start"),
-        ("POST", "/recordings/stop/r"),
-        ("GET", "/recordings/r"),
-        ("DELETE", "/recordings/r"),
-    ] {
-        assert_eq!(server.api(method, path, Value::Null).await, (501, Value::Null), "{method} {path}");
-    }
     let is_old = generation == Generation::V2_20;
     let expected = |status: u16| if is_old { status } else { 403 };
     for (method, path, status) in [

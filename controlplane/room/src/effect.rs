@@ -4,6 +4,7 @@ use dataplane_protocol::Command;
 
 use crate::error::Error;
 use crate::event::Event;
+use crate::input::Role;
 
 /// Why something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,16 @@ pub enum Notice {
         value: String,
         /// Why, in the client's own word.
         reason: String,
+    },
+    /// The participant's own role is another one.
+    RoleChanged {
+        /// The new one.
+        role: Role,
+    },
+    /// Whether the participant's own streams are recorded has changed.
+    RecordChanged {
+        /// Whether they are now.
+        record: bool,
     },
     /// A text message.
     Signal {

@@ -193,6 +193,16 @@ pub enum Input {
         /// Who, present or invited.
         participant: String,
     },
+    /// The application changes what a participant or an invitation was given. Who is in the room hears of each change
+    /// to it; a stream that runs goes on, whatever the new role.
+    Amend {
+        /// Whose, present or invited.
+        participant: String,
+        /// The new role.
+        role: Option<Role>,
+        /// Whether its streams are recorded individually from now on.
+        record: Option<bool>,
+    },
     /// A moderator removes a participant.
     Expel {
         /// The moderator.

@@ -148,6 +148,7 @@ impl Room {
             Input::Join(join) => self.join(turn, join),
             Input::Leave { participant } => self.leave(turn, &participant),
             Input::Remove { participant } => self.remove(turn, &participant),
+            Input::Amend { participant, role, record } => self.amend(turn, &participant, role, record),
             Input::Expel { participant, target } => self.expel(turn, &participant, &target),
             Input::Close { reason } => {
                 if reason != EndReason::Unused || self.participants().is_empty() {
@@ -249,6 +250,32 @@ impl Room {
         self.evict(turn, participant, EndReason::RemovedByApplication, None);
         turn.reply(Ok(Reply::Done));
         self.end_if_empty(turn, hidden);
+        Ok(())
+    }
+
+    fn amend(
+        &mut self,
+        turn: &mut Turn<'_>,
+        participant: &str,
+        role: Option<Role>,
+        record: Option<bool>,
+    ) -> Result<(), Error> {
+        if let Some(grant) = self.invites.grant_mut(participant) {
+            grant.role = role.unwrap_or(grant.role);
+            grant.record = record.unwrap_or(grant.record);
+        } else {
+            let known = self.roster.get_mut(participant).filter(|known| known.hidden.is_none());
+            let known = known.ok_or_else(|| Error::UnknownParticipant(participant.to_owned()))?;
+            if let Some(role) = role.filter(|role| *role != known.role) {
+                known.role = role;
+                turn.notify(vec![participant.to_owned()], Notice::RoleChanged { role });
+            }
+            if let Some(record) = record.filter(|record| *record != known.record) {
+                known.record = record;
+                turn.notify(vec![participant.to_owned()], Notice::RecordChanged { record });
+            }
+        }
+        turn.reply(Ok(Reply::Done));
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+use crate::input::Grant;
 use crate::participant::{Invite, Participant, Stream};
 
 /// From text to something. Its seed is fixed: all keys are the server's or the application's own.
@@ -125,6 +126,13 @@ impl Invites {
     pub(crate) fn of(&self, participant: &str) -> Option<&Invite> {
         let number = self.by_participant.get(participant)?;
         self.invites.get(self.numbers.binary_search(number).ok()?)
+    }
+
+    /// What the invitation of a participant to be allows.
+    pub(crate) fn grant_mut(&mut self, participant: &str) -> Option<&mut Grant> {
+        let number = self.by_participant.get(participant)?;
+        let at = self.numbers.binary_search(number).ok()?;
+        self.invites.get_mut(at).map(|invite| &mut invite.grant)
     }
 
     pub(crate) fn has_token(&self, token: &str) -> bool {

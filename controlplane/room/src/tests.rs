@@ -171,6 +171,8 @@ fn told(effects: &[Effect]) -> Vec<String> {
                 Notice::Published { participant } => format!("published {participant}"),
                 Notice::Unpublished { participant, reason } => format!("unpublished {participant} {reason:?}"),
                 Notice::StreamChanged { value, .. } => format!("changed {value}"),
+                Notice::RoleChanged { role } => format!("role {role:?}"),
+                Notice::RecordChanged { record } => format!("record {record}"),
                 Notice::Signal { data, .. } => format!("signal {}", data.clone().unwrap_or_default()),
             };
             Some(format!("{} <- {what}", to.join(",")))

@@ -301,6 +301,12 @@ pub(super) fn notice(room: &Room, notice: &Notice) -> Option<String> {
             });
             ("streamPropertyChanged", params)
         }
+        Notice::RoleChanged { role } => {
+            ("connectionPropertyChanged", json!({"property": "role", "newValue": role_name(*role)}))
+        }
+        Notice::RecordChanged { record } => {
+            ("connectionPropertyChanged", json!({"property": "record", "newValue": record.to_string()}))
+        }
         Notice::Signal { from, kind, data } => {
             let mut params = Map::new();
             for (name, value) in [("data", data), ("type", kind), ("from", from)] {

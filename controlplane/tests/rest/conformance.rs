@@ -240,6 +240,15 @@ row!(row_17, with_x, |t| {
     t.bare("POST", "/signal", json!({"session": "X"}), 406).await;
 });
 
+row!(row_18, with_x, |t| {
+    t.told("/recordings/start", json!({}), 400).await;
+    t.bare("POST", "/recordings/start", json!({"session": "NOT_EXISTS"}), 404).await;
+    t.bare("POST", "/recordings/start", json!({"session": "NOT_EXISTS", "name": 999}), 404).await;
+    t.bare("POST", "/recordings/start", json!({"session": "X"}), 406).await;
+    t.ask("POST", "/sessions", json!({"customSessionId": "R", "mediaMode": "RELAYED"}), 200).await;
+    t.bare("POST", "/recordings/start", json!({"session": "R"}), 409).await;
+});
+
 row!(row_19, with_x, |t| {
     let body = json!({"data": "srv", "role": "MODERATOR"});
     let pending = t.ask("POST", "/sessions/X/connection", body, 200).await;
@@ -252,6 +261,73 @@ row!(row_19, with_x, |t| {
     for kept in ["id", "token", "serverData", "role", "createdAt", "record"] {
         assert_eq!(active[kept], pending[kept], "{kept}");
     }
+});
+
+row!(row_20, start, |t| {
+    t.bare("GET", "/recordings/NOT_EXISTS", Value::Null, 404).await;
+    assert_eq!(t.get("/recordings", 200).await, json!({"count": 0, "items": []}));
+});
+
+row!(row_21, with_x, |t| {
+    let _a = t.server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    t.told("/recordings/start", json!({"session": true}), 400).await;
+    for (name, value) in [
+        ("name", json!(999)),
+        ("name", json!("notalphanumeric@")),
+        ("outputMode", json!("NOT_EXISTS")),
+        ("recordingLayout", json!("NOT_EXISTS")),
+        ("resolution", json!(999)),
+        ("frameRate", json!(true)),
+    ] {
+        // Wrong words come before values out of range.
+        let body = json!({"session": "X", "hasAudio": false, "hasVideo": false, name: value});
+        t.told("/recordings/start", body, 400).await;
+    }
+    let fraction = json!({"session": "X", "frameRate": 25.5});
+    t.ask("POST", "/recordings/start", fraction, if t.is_old { 400 } else { 500 }).await;
+    let tilde = json!({"session": "X", "name": "a~1"});
+    t.ask("POST", "/recordings/start", tilde, if t.is_old { 400 } else { 500 }).await;
+});
+
+row!(row_22, with_x, |t| {
+    let _a = t.server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    for (name, value) in [
+        ("hasVideo", json!(false)),
+        ("resolution", json!("1920x2000")),
+        ("resolution", json!("99x1080")),
+        ("frameRate", json!(0)),
+        ("frameRate", json!(121)),
+        ("shmSize", json!(134_217_727)),
+    ] {
+        let body = json!({"session": "X", "hasAudio": name != "hasVideo", name: value});
+        t.told("/recordings/start", body, 422).await;
+    }
+});
+
+// The recorder itself is not built: rows 23 and 25 to 28 show what is left of them.
+row!(row_23, with_x, |t| {
+    let _a = t.server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    let request = t.server.request("POST", "/openvidu/api/recordings/start").header("content-type", "application/json");
+    let answer = request.body(json!({"session": "X"}).to_string()).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (500, &"application/json".parse().unwrap())
+    );
+    assert!(answer.text().await.unwrap().starts_with("Error starting recording: "));
+});
+
+row!(row_24, start, |t| {
+    // With its wildcard route for one recording, the path exists for other methods.
+    t.framework("POST", "/recordings/stop", 405).await;
+});
+
+row!(row_25, start, |t| {
+    t.bare("POST", "/recordings/stop/NOT_EXISTS", Value::Null, 404).await;
+});
+
+row!(row_28, start, |t| {
+    t.framework("DELETE", "/recordings", 405).await;
+    t.bare("DELETE", "/recordings/NOT_EXISTS", Value::Null, 404).await;
 });
 
 row!(row_29, with_x, |t| {
@@ -309,6 +385,21 @@ row!(row_34, with_x, |t| {
     ] {
         t.told("/sessions/X/connection", body, 400).await;
     }
+});
+
+// The server has no ingest: a valid camera is refused in so many words.
+row!(row_35, with_x, |t| {
+    t.told("/sessions/X/connection", json!({"type": "IPCAM", "rtspUri": "rtsp://host/stream"}), 501).await;
+    let secure = json!({"type": "IPCAM", "rtspUri": "rtsps://host/stream"});
+    t.told("/sessions/X/connection", secure, if t.is_old { 400 } else { 501 }).await;
+});
+
+// Only Pro changes connections; this server does, whatever the generation.
+row!(row_36, with_x, |t| {
+    let pending = t.ask("POST", "/sessions/X/connection", json!({}), 200).await;
+    let path = format!("/sessions/X/connection/{}", pending["id"].as_str().unwrap());
+    let changed = t.ask("PATCH", &path, json!({"role": "SUBSCRIBER"}), 200).await;
+    assert_eq!(changed["role"], "SUBSCRIBER");
 });
 
 row!(row_37, start, |t| {

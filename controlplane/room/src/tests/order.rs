@@ -247,3 +247,27 @@ fn who_joins_by_secret_is_seen_and_passes_every_check() {
     bench.publish(&participant);
     assert!(reply(&bench.apply(Input::Expel { participant, target: a })).is_ok());
 }
+
+#[test]
+fn who_is_amended_hears_of_what_changes_and_nobody_else_does() {
+    let mut bench = Bench::new();
+    let (a, _b) = (bench.join(Role::Publisher), bench.join(Role::Publisher));
+    bench.publish(&a);
+    let amend = |participant: &str, role, record| Input::Amend { participant: participant.into(), role, record };
+    assert_eq!(told(&bench.apply(amend(&a, Some(Role::Publisher), Some(true)))), ["reply"], "nothing changed");
+    let effects = bench.apply(amend(&a, Some(Role::Subscriber), Some(false)));
+    assert_eq!(told(&effects), [format!("{a} <- role Subscriber"), format!("{a} <- record false"), "reply".into()]);
+    let amended = bench.room.participant(&a).unwrap();
+    assert!(amended.role == Role::Subscriber && !amended.record && amended.stream.is_some());
+    assert_eq!(told(&bench.apply(amend(&a, None, Some(true)))), [format!("{a} <- record true"), "reply".into()]);
+    bench.apply(Input::Unpublish { participant: a.clone() });
+    assert_eq!(reply(&bench.apply(publish(&a))), Err(Error::Forbidden));
+
+    let (invited, token) = bench.invite(Role::Publisher);
+    assert_eq!(told(&bench.apply(amend(&invited, Some(Role::Moderator), Some(false)))), ["reply"]);
+    bench.apply(join(Admission::Token(token)));
+    let joined = bench.room.participant(&invited).unwrap();
+    assert!(joined.role == Role::Moderator && !joined.record);
+    let nobody = bench.apply(amend("nobody", Some(Role::Moderator), None));
+    assert_eq!(reply(&nobody), Err(Error::UnknownParticipant("nobody".into())));
+}

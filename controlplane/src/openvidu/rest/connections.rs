@@ -12,11 +12,14 @@ use serde_json::{Map, Value, json};
 use super::body::{Fields, Invalid, object, query_flag};
 use super::error::ApiError;
 use super::ice;
+use crate::config::Generation;
 use crate::openvidu::Hub;
 use crate::openvidu::compat::{role, role_name, token_url};
 use crate::openvidu::dto::{self, ConnectionProperties};
 use crate::openvidu::room::RoomHandle;
 
+const NOT_FOUND: ApiError = ApiError::Bare(StatusCode::NOT_FOUND);
+const ROLES: &[&str] = &["SUBSCRIBER", "PUBLISHER", "MODERATOR"];
 const KURENTO_LIMITS: &[&str] =
     &["videoMaxRecvBandwidth", "videoMinRecvBandwidth", "videoMaxSendBandwidth", "videoMinSendBandwidth"];
 
@@ -33,9 +36,9 @@ pub(super) async fn create(
     let bad = |why: Invalid| ApiError::told(StatusCode::BAD_REQUEST, uri.path(), why);
     let fields = Fields(&body);
     if fields.one_of("type", &["WEBRTC", "IPCAM"]).map_err(bad)? == Some("IPCAM") {
-        camera(fields).map_err(bad)?;
-        let text = "IP cameras are not supported by this server";
-        return Err(ApiError::told(StatusCode::INTERNAL_SERVER_ERROR, uri.path(), text));
+        camera(fields, hub.settings.compat).map_err(bad)?;
+        let text = "This server has no ingest for IP cameras";
+        return Err(ApiError::told(StatusCode::NOT_IMPLEMENTED, uri.path(), text));
     }
     let (mut grant, properties) = connection(&hub, fields).map_err(bad)?;
     grant.record = fields.flag("record").map_err(bad)?.unwrap_or(true);
@@ -109,14 +112,45 @@ pub(super) async fn get(
     Path((session, connection)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let room = hub.room(&session).ok_or(ApiError::Bare(StatusCode::BAD_REQUEST))?;
-    let inner = room.lock();
-    let (socket_url, more) = (hub.settings.socket_url(), inner.properties_of(&connection));
-    if let Some(participant) = inner.room.participant(&connection).filter(|p| p.hidden.is_none()) {
-        return Ok(Json(dto::active_connection(&room.id, &socket_url, participant, &more)));
+    show(&hub, &room, &connection).map(Json).ok_or(NOT_FOUND)
+}
+
+/// Only Pro has it in OpenVidu. Members but the two are ignored.
+pub(super) async fn change(
+    State(hub): State<Arc<Hub>>,
+    Path((session, connection)): Path<(String, String)>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let room = hub.room(&session).ok_or(NOT_FOUND)?;
+    let is_known = {
+        let inner = room.lock();
+        let active = inner.room.participant(&connection).filter(|p| p.hidden.is_none());
+        active.is_some() || inner.room.invite_of(&connection).is_some()
+    };
+    if !is_known {
+        return Err(NOT_FOUND);
     }
-    let invite = inner.room.invites().iter().find(|invite| invite.participant == connection);
-    let invite = invite.ok_or(ApiError::Bare(StatusCode::NOT_FOUND))?;
-    Ok(Json(dto::pending_connection(&room.id, &socket_url, invite, &more)))
+    let body = object(&headers, &body, uri.path())?;
+    let body = body.ok_or_else(|| ApiError::framework(StatusCode::BAD_REQUEST, uri.path()))?;
+    let bad = |why: Invalid| ApiError::told(StatusCode::BAD_REQUEST, uri.path(), why);
+    let name = Fields(&body).one_of("role", ROLES).map_err(bad)?;
+    let record = Fields(&body).flag("record").map_err(bad)?;
+    let input = Input::Amend { participant: connection.clone(), role: name.and_then(role), record };
+    hub.perform_detached(&room, input).await.map_err(|_| NOT_FOUND)?;
+    show(&hub, &room, &connection).map(Json).ok_or(NOT_FOUND)
+}
+
+/// One Connection, active or pending. The recorder is not listed, but shown to who asks for it.
+fn show(hub: &Hub, room: &RoomHandle, connection: &str) -> Option<Value> {
+    let inner = room.lock();
+    let (socket_url, more) = (hub.settings.socket_url(), inner.properties_of(connection));
+    if let Some(participant) = inner.room.participant(connection) {
+        return Some(dto::active_connection(&room.id, &socket_url, participant, &more));
+    }
+    let invite = inner.room.invite_of(connection)?;
+    Some(dto::pending_connection(&room.id, &socket_url, invite, &more))
 }
 
 pub(super) async fn remove(
@@ -165,7 +199,7 @@ fn refused(error: &Error, path: &str) -> ApiError {
 
 /// What `POST …/connection` and `POST /tokens` share.
 fn connection(hub: &Hub, fields: Fields<'_>) -> Result<(Grant, ConnectionProperties), Invalid> {
-    let name = fields.one_of("role", &["SUBSCRIBER", "PUBLISHER", "MODERATOR"])?.unwrap_or("PUBLISHER");
+    let name = fields.one_of("role", ROLES)?.unwrap_or("PUBLISHER");
     let server_data = fields.text("data")?.unwrap_or_default().to_owned();
     let kurento_options = match fields.object("kurentoOptions")? {
         Some(options) => kurento(options)?,
@@ -207,14 +241,20 @@ fn kurento(options: Fields<'_>) -> Result<Value, Invalid> {
 }
 
 /// The members of an IP camera.
-fn camera(fields: Fields<'_>) -> Result<(), Invalid> {
+fn camera(fields: Fields<'_>, generation: Generation) -> Result<(), Invalid> {
+    fields.text("data")?;
+    fields.flag("record")?;
     fields.flag("adaptativeBitrate")?;
     fields.flag("onlyPlayWithSubscribers")?;
     fields.integer("networkCache")?;
-    let uri = fields.text("rtspUri")?.unwrap_or_default();
-    let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        Some("file" | "rtsp" | "rtsps" | "http" | "https") => Ok(()),
-        _ => Err("Parameter 'rtspUri' is not the URI of a camera".into()),
+    let (scheme, rest) = fields.text("rtspUri")?.and_then(|uri| uri.split_once(':')).unwrap_or_default();
+    let schemes: &[&str] = match generation {
+        Generation::V2_20 => &["rtsp", "file"],
+        Generation::V2_32 => &["file", "rtsp", "rtsps", "http", "https"],
+    };
+    let in_uris = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b);
+    if schemes.contains(&scheme) && !rest.is_empty() && rest.bytes().all(in_uris) {
+        return Ok(());
     }
+    Err(format!("Parameter 'rtspUri' must be a URI with one of the schemes {}", schemes.join(", ")))
 }

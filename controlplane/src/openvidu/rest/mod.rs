@@ -1,6 +1,7 @@
 //! OpenVidu's REST API under `/openvidu/api`.
 
 mod body;
+mod broadcasts;
 mod config;
 mod connections;
 mod error;
@@ -8,13 +9,13 @@ mod guard;
 pub(super) mod ice;
 mod logins;
 mod properties;
+mod recordings;
 mod sessions;
 mod signal;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
 
@@ -29,20 +30,23 @@ pub const MAX_BODY: usize = 1 << 20;
 
 /// The routes of the API, with their authentication. Paths are those that [`rewrite`] gives.
 pub fn routes(hub: Arc<Hub>) -> Router {
-    let off = || async { StatusCode::NOT_IMPLEMENTED };
     let api = Router::new()
         .route("/sessions", post(sessions::create).get(sessions::list))
         .route("/sessions/{session}", get(sessions::get).delete(sessions::close))
         .route("/sessions/{session}/connection", post(connections::create).get(connections::list))
-        .route("/sessions/{session}/connection/{connection}", get(connections::get).delete(connections::remove))
+        .route(
+            "/sessions/{session}/connection/{connection}",
+            get(connections::get).patch(connections::change).delete(connections::remove),
+        )
         .route("/sessions/{session}/stream/{stream}", delete(connections::remove_stream))
         .route("/tokens", post(connections::create_token))
         .route("/signal", post(signal::send))
-        // Recording is off: this is what OpenVidu answers then.
-        .route("/recordings", get(off))
-        .route("/recordings/start", post(off))
-        .route("/recordings/stop/{recording}", post(off))
-        .route("/recordings/{recording}", get(off).delete(off))
+        .route("/recordings", get(recordings::list))
+        .route("/recordings/start", post(recordings::start))
+        .route("/recordings/stop/{recording}", post(recordings::one))
+        .route("/recordings/{recording}", get(recordings::one).delete(recordings::one))
+        .route("/broadcast/start", post(broadcasts::start))
+        .route("/broadcast/stop", post(broadcasts::stop))
         .route("/config", get(config::all))
         .route("/config/openvidu-version", get(config::version))
         .route("/config/openvidu-publicurl", get(config::public_url))

@@ -163,6 +163,8 @@ impl Client {
             Notice::Signal { from, .. } => {
                 assert!(from.is_none_or(|from| self.knows(&from)), "a signal from a stranger");
             }
+            // Of itself, and nothing that its picture of the others holds.
+            Notice::RoleChanged { .. } | Notice::RecordChanged { .. } => {}
             Notice::Evicted { participant, .. } if participant == self.me => self.is_evicted = true,
             Notice::Evicted { participant, .. } => {
                 assert!(participant != "RECORDER" && !self.knows(&participant), "evicted before it left");
