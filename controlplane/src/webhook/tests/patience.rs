@@ -175,3 +175,47 @@ fn what_is_forgotten_is_skipped() {
     lanes.finished("s", 4, Outcome::Delivered, 400, 0.0);
     assert_eq!((lanes.len(), lanes.wake_at(), lanes.next(DAY)), (0, None, None));
 }
+
+#[test]
+fn an_answer_after_silence_lets_all_lanes_try_at_once() {
+    let mut lanes = Lanes::new(DAY);
+    lanes.push(1, 0, "a");
+    let mut now = 0;
+    for _ in 0..8 {
+        let delivery = lanes.next(now).unwrap();
+        lanes.finished("a", delivery.id, Outcome::Refused, now, 1.0);
+        now = lanes.wake_at().unwrap();
+    }
+    // The last pause has just begun when silence does.
+    now -= 59_000;
+    lanes.push(2, 0, "b");
+    assert_eq!(lanes.next(now).unwrap().session, "b");
+    lanes.finished("b", 2, Outcome::Unreachable, now, 1.0);
+    now += 500;
+    assert_eq!(lanes.wake_at(), Some(now));
+    assert_eq!(lanes.next(now).unwrap().session, "b");
+    assert_eq!(lanes.next(now), None, "one tries for all");
+    lanes.finished("b", 2, Outcome::Delivered, now, 1.0);
+    assert_eq!(lanes.next(now).expect("it need not wait for its own pause").session, "a");
+}
+
+#[test]
+fn patience_begins_anew_after_a_delivery() {
+    let mut lanes = Lanes::new(DAY);
+    lanes.push(1, 0, "s");
+    lanes.push(2, 0, "s");
+    let mut now = 0;
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        let delivery = lanes.next(now).unwrap();
+        lanes.finished("s", delivery.id, Outcome::Refused, now, 1.0);
+        pauses.push(lanes.wake_at().unwrap() - now);
+        now = lanes.wake_at().unwrap();
+    }
+    assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    assert_eq!(lanes.next(now).unwrap().id, 1);
+    lanes.finished("s", 1, Outcome::Delivered, now, 1.0);
+    assert_eq!(lanes.next(now).unwrap().id, 2);
+    lanes.finished("s", 2, Outcome::Refused, now, 0.0);
+    assert_eq!(lanes.wake_at(), Some(now + 250));
+}
