@@ -13,17 +13,21 @@ const PICTURE_ID: u16 = 0x7fff;
 /// The counters inside a payload that a decoder expects to rise by one from frame to frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Numbers {
-    /// VP8's and VP9's picture id, or AV1's frame number.
+    /// VP8's and VP9's picture id.
     picture: Option<u16>,
     /// TL0PICIDX of VP8 and VP9.
     tl0: Option<u8>,
+    /// Frame number in the dependency descriptor. Browsers number the frames of all layers in one row, highest layer
+    /// first: after a lower layer's frame, one of the same moment in a higher layer would be older.
+    frame: Option<u16>,
 }
 
 /// What is added to the numbers of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shift {
-    pub(crate) picture: u16,
+    picture: u16,
     tl0: u8,
+    pub(crate) frame: u16,
 }
 
 /// The end of what a subscriber has been sent, on the subscriber's scale.
@@ -38,24 +42,17 @@ pub(crate) struct Ending {
 }
 
 impl Numbers {
-    /// Reads them from a payload, or from AV1's dependency descriptor.
+    /// Reads them from a payload and its dependency descriptor.
     pub(crate) fn read(codec: Codec, payload: &[u8], descriptor: &[u8]) -> Self {
-        match codec {
-            Codec::Vp8 => vp8::Descriptor::parse(payload).map_or_else(Self::default, |d| Self {
-                picture: d.picture_id.map(|id| id.value),
-                tl0: d.tl0_pic_idx.map(|(value, _)| value),
-            }),
-            Codec::Vp9 => vp9::Descriptor::parse(payload).map_or_else(Self::default, |d| Self {
-                picture: d.picture_id.map(|id| id.value),
-                tl0: d.tl0_pic_idx.map(|(value, _)| value),
-            }),
-            // The mandatory fields: flags and template id, then the frame number (AV1 RTP, A.8.1).
-            Codec::Av1 => Self {
-                picture: descriptor.get(1..3).map(|number| u16::from_be_bytes([number[0], number[1]])),
-                tl0: None,
-            },
-            _ => Self::default(),
+        // The mandatory fields: flags and template id, then the frame number (AV1 RTP, A.8.1).
+        let frame = descriptor.get(1..3).map(|number| u16::from_be_bytes([number[0], number[1]]));
+        let (picture, tl0) = match codec {
+            Codec::Vp8 => vp8::Descriptor::parse(payload).map(|d| (d.picture_id, d.tl0_pic_idx)),
+            Codec::Vp9 => vp9::Descriptor::parse(payload).map(|d| (d.picture_id, d.tl0_pic_idx)),
+            _ => None,
         }
+        .unwrap_or_default();
+        Self { picture: picture.map(|id| id.value), tl0: tl0.map(|(value, _)| value), frame }
     }
 
     /// The same on the subscriber's scale.
@@ -63,6 +60,7 @@ impl Numbers {
         Self {
             picture: self.picture.map(|picture| picture.wrapping_add(by.picture)),
             tl0: self.tl0.map(|tl0| tl0.wrapping_add(by.tl0)),
+            frame: self.frame.map(|frame| frame.wrapping_add(by.frame)),
         }
     }
 }
@@ -72,10 +70,12 @@ impl Shift {
     pub(crate) fn between(last: Numbers, next: Numbers) -> Self {
         let picture = last.picture.zip(next.picture).map(|(last, next)| last.wrapping_add(1).wrapping_sub(next));
         let tl0 = last.tl0.zip(next.tl0).map(|(last, next)| last.wrapping_add(1).wrapping_sub(next));
-        Self { picture: picture.unwrap_or_default(), tl0: tl0.unwrap_or_default() }
+        let frame = last.frame.zip(next.frame).map(|(last, next)| last.wrapping_add(1).wrapping_sub(next));
+        let [picture, frame] = [picture, frame].map(Option::unwrap_or_default);
+        Self { picture, tl0: tl0.unwrap_or_default(), frame }
     }
 
-    /// Adds it to a payload, in place. AV1's number is in the header, where [`super::rewrite`] adds it.
+    /// Adds it to a payload, in place. The frame number is in the header, where [`super::rewrite`] adds it.
     pub(crate) fn apply(self, codec: Codec, payload: &mut [u8]) {
         let found = match codec {
             Codec::Vp8 => vp8::Descriptor::parse(payload).map(|d| (d.picture_id, d.tl0_pic_idx)),
@@ -146,25 +146,38 @@ mod tests {
 
     #[test]
     fn shifts_add_up_over_several_changes() {
-        let first =
-            Shift::between(Numbers { picture: Some(100), tl0: Some(7) }, Numbers { picture: Some(5), tl0: Some(200) });
-        let sent = Numbers { picture: Some(9), tl0: Some(201) }.shifted(first);
-        assert_eq!(sent, Numbers { picture: Some(105), tl0: Some(9) });
-        let second = Shift::between(sent, Numbers { picture: Some(31), tl0: Some(1) });
+        let first = Shift::between(
+            Numbers { picture: Some(100), tl0: Some(7), frame: None },
+            Numbers { picture: Some(5), tl0: Some(200), frame: None },
+        );
+        let sent = Numbers { picture: Some(9), tl0: Some(201), frame: None }.shifted(first);
+        assert_eq!(sent, Numbers { picture: Some(105), tl0: Some(9), frame: None });
+        let second = Shift::between(sent, Numbers { picture: Some(31), tl0: Some(1), frame: None });
         assert_eq!(
-            Numbers { picture: Some(31), tl0: Some(1) }.shifted(second),
-            Numbers { picture: Some(106), tl0: Some(10) }
+            Numbers { picture: Some(31), tl0: Some(1), frame: None }.shifted(second),
+            Numbers { picture: Some(106), tl0: Some(10), frame: None }
         );
     }
 
     #[test]
-    fn av1_numbers_are_in_the_descriptor_and_other_codecs_have_none() {
-        assert_eq!(Numbers::read(Codec::Av1, &[], &[0xc1, 0x01, 0x02]).picture, Some(0x0102));
-        assert_eq!(Numbers::read(Codec::Av1, &[], &[0xc1]).picture, None);
+    fn frame_numbers_are_in_the_descriptor_whatever_the_codec() {
+        for (codec, payload) in [(Codec::Av1, vec![]), (Codec::Vp8, vp8(7, 1, true)), (Codec::H264, vec![0x65; 20])] {
+            assert_eq!(Numbers::read(codec, &payload, &[0xc1, 0x01, 0x02]).frame, Some(0x0102));
+            assert_eq!(Numbers::read(codec, &payload, &[0xc1]).frame, None);
+        }
         assert_eq!(Numbers::read(Codec::H264, &[0x65; 20], &[]), Numbers::default());
         let mut payload = vec![0x65; 20];
-        Shift { picture: 3, tl0: 3 }.apply(Codec::H264, &mut payload);
+        Shift { picture: 3, tl0: 3, frame: 3 }.apply(Codec::H264, &mut payload);
         assert_eq!(payload, vec![0x65; 20]);
+    }
+
+    #[test]
+    fn a_frame_of_the_same_moment_in_a_higher_layer_follows() {
+        let [low, high] = [(9, 152u16), (4, 151u16)].map(|(picture, frame)| {
+            let [above, below] = frame.to_be_bytes();
+            Numbers::read(Codec::Vp8, &vp8(picture, 1, true), &[0xc1, above, below])
+        });
+        assert_eq!(high.shifted(Shift::between(low, high)).frame, Some(153));
     }
 
     #[test]

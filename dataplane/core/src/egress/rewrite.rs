@@ -102,7 +102,7 @@ pub(crate) struct Fields {
     /// abs-send-time.
     pub(crate) send_time: [u8; 3],
     pub(crate) transport_sequence: u16,
-    /// Added to AV1's frame number.
+    /// Added to the dependency descriptor's frame number.
     pub(crate) frame_shift: u16,
 }
 

@@ -166,7 +166,7 @@ impl Outgoing {
             ssrc,
             send_time: stamp.send_time,
             transport_sequence: stamp.transport_sequence,
-            frame_shift: if self.codec == Codec::Av1 { self.shift.picture } else { 0 },
+            frame_shift: self.shift.frame,
         };
         let header_len = self.header.write(out, packet, packet.descriptor.of(buffer), &fields)?;
         let mut len = header_len;
