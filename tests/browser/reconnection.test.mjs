@@ -131,8 +131,9 @@ test(`a silence of ${SILENCE} s`, on.watched(async (t) => {
   const [[, annSaw], [, benSaw]] = before.map(([away, from]) => [away, from - 1]);
   await ben.saw({ event: 'reconnecting' }, { after: benSaw });
   await ben.saw({ event: 'reconnected' }, { after: benSaw, timeout: 15_000 });
-  // What was on its way to a socket that its client gave up is lost: nothing in the protocol acknowledges it. The older
-  // client kept its socket, and has it.
+  // What was on its way to a socket that its client gave up comes on the next one.
+  await ben.saw({ event: 'signal', of: 'cat', data: 'hello' }, { after: benSaw });
+  // The older client kept its socket.
   await ann.saw({ event: 'signal', of: 'cat', data: 'hello' }, { after: annSaw });
   // The older client did not even notice.
   assert.deepEqual(await ann.eventsOf(['reconnecting', ...TROUBLE]), []);

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use axum::extract::ws::Utf8Bytes;
+use tokio::time::Instant;
 
 /// Notifications that may wait for a client to come back.
 pub(super) const MISSED_FRAMES: usize = 1024;
@@ -68,7 +69,7 @@ impl Missed {
         if !self.0.fits(MISSED_FRAMES, MISSED_BYTES) {
             return Err(Overflow);
         }
-        for frame in undelivered.unheard.0.frames.into_iter().rev() {
+        for frame in undelivered.unheard.texts.frames.into_iter().rev() {
             if self.0.frames.len() == MISSED_FRAMES || self.0.bytes + frame.len() > MISSED_BYTES {
                 break;
             }
@@ -83,20 +84,32 @@ impl Missed {
     }
 }
 
-/// Notifications written to a socket since the last frame that came in on it; the newest of them.
+/// Notifications written to a socket that its client has perhaps not heard; the newest of them.
 #[derive(Debug, Default)]
-pub(super) struct Unheard(Texts);
+pub(super) struct Unheard {
+    texts: Texts,
+    /// When each was written.
+    times: VecDeque<Instant>,
+}
 
 impl Unheard {
     /// Adds the newest.
-    pub(super) fn push(&mut self, frame: Utf8Bytes) {
-        self.0.push(frame);
-        while !self.0.fits(UNHEARD_FRAMES, UNHEARD_BYTES) && self.0.drop_oldest() {}
+    pub(super) fn push(&mut self, now: Instant, frame: Utf8Bytes) {
+        self.texts.push(frame);
+        self.times.push_back(now);
+        while !self.texts.fits(UNHEARD_FRAMES, UNHEARD_BYTES) && self.drop_oldest() {}
     }
 
-    /// The client has spoken.
-    pub(super) fn clear(&mut self) {
-        self.0 = Texts::default();
+    /// What was written before has been heard.
+    pub(super) fn forget_before(&mut self, heard: Instant) {
+        while self.times.front().is_some_and(|at| *at < heard) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        self.times.pop_front();
+        self.texts.drop_oldest()
     }
 }
 
@@ -134,7 +147,7 @@ mod tests {
         let mut missed = Missed::default();
         missed.push("0005".into()).unwrap();
         let mut unheard = Unheard::default();
-        texts(0..2).into_iter().for_each(|text| unheard.push(text));
+        texts(0..2).into_iter().for_each(|text| unheard.push(Instant::now(), text));
         missed.put_back(Undelivered { unheard, unwritten: texts(2..5) }).unwrap();
         assert_eq!(missed.take(), texts(0..6));
         assert!(missed.take().is_empty());
@@ -144,7 +157,7 @@ mod tests {
     fn guesses_are_kept_only_as_far_as_there_is_room() {
         let mut missed = Missed::default();
         let mut unheard = Unheard::default();
-        texts(0..300).into_iter().for_each(|text| unheard.push(text));
+        texts(0..300).into_iter().for_each(|text| unheard.push(Instant::now(), text));
         missed.put_back(Undelivered { unheard, unwritten: texts(300..1300) }).unwrap();
         assert_eq!(missed.take(), texts(1300 - MISSED_FRAMES..1300));
         let unwritten = texts(0..MISSED_FRAMES + 1);
@@ -154,12 +167,12 @@ mod tests {
     #[test]
     fn the_newest_of_what_was_written_is_remembered() {
         let mut unheard = Unheard::default();
-        texts(0..UNHEARD_FRAMES + 10).into_iter().for_each(|text| unheard.push(text));
-        assert_eq!(unheard.0.frames, texts(10..UNHEARD_FRAMES + 10));
-        unheard.push("x".repeat(UNHEARD_BYTES).into());
-        assert_eq!(unheard.0.frames.len(), 1);
-        unheard.push("x".repeat(UNHEARD_BYTES + 1).into());
-        assert_eq!((unheard.0.frames.len(), unheard.0.bytes), (0, 0));
-        unheard.clear();
+        texts(0..UNHEARD_FRAMES + 10).into_iter().for_each(|text| unheard.push(Instant::now(), text));
+        assert_eq!(unheard.texts.frames, texts(10..UNHEARD_FRAMES + 10));
+        unheard.push(Instant::now(), "x".repeat(UNHEARD_BYTES).into());
+        assert_eq!(unheard.texts.frames.len(), 1);
+        unheard.push(Instant::now(), "x".repeat(UNHEARD_BYTES + 1).into());
+        assert_eq!((unheard.texts.frames.len(), unheard.texts.bytes), (0, 0));
+        unheard.forget_before(Instant::now() + std::time::Duration::from_secs(1));
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod compat;
 mod dto;
+mod endpoints;
 mod events;
+mod hearing;
 mod hub;
 mod media;
 mod methods;

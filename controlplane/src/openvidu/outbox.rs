@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::hearing::Hearing;
 use super::missed::{Undelivered, Unheard};
 
 /// Frames that may wait for a slow reader before it is disconnected.
@@ -47,13 +50,14 @@ struct Shared {
     cut: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Frame>,
     /// Of `waiting`.
     bytes: usize,
     writing: Option<Frame>,
     unheard: Unheard,
+    hearing: Hearing,
     /// The reader was too slow: nothing more is taken.
     is_overrun: bool,
 }
@@ -108,19 +112,29 @@ impl Outbox {
     pub(super) fn written(&self) {
         let mut queue = self.queue();
         if let Some(Frame::Notice(text)) = queue.writing.take() {
-            queue.unheard.push(text);
+            queue.unheard.push(Instant::now(), text);
         }
     }
 
     /// Something came in on the socket: the client has most likely heard what was written before.
     pub(super) fn heard(&self) {
-        self.queue().unheard.clear();
+        let queue = &mut *self.queue();
+        let heard = queue.hearing.heard(Instant::now());
+        queue.unheard.forget_before(heard);
+    }
+
+    /// For how long the client has not surely been there.
+    pub(super) fn silence(&self) -> Duration {
+        let now = Instant::now();
+        now - self.queue().hearing.surely(now)
     }
 
     /// Takes what was not delivered; with `is_silent`, also what the client may not have heard.
     pub(super) fn take_undelivered(&self, is_silent: bool) -> Undelivered {
         let mut queue = self.queue();
-        let Queue { waiting, writing, unheard, .. } = std::mem::take(&mut *queue);
+        let heard = queue.hearing.surely(Instant::now());
+        let Queue { waiting, writing, mut unheard, .. } = std::mem::take(&mut *queue);
+        unheard.forget_before(heard);
         queue.is_overrun = true;
         let unwritten = writing.into_iter().chain(waiting).filter_map(|frame| match frame {
             Frame::Notice(text) => Some(text),
@@ -166,6 +180,19 @@ impl Outbox {
     }
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            writing: None,
+            unheard: Unheard::default(),
+            hearing: Hearing::new(Instant::now()),
+            is_overrun: false,
+        }
+    }
+}
+
 impl Queue {
     fn add(&mut self, frame: Frame) {
         self.bytes += frame.len();
@@ -201,8 +228,8 @@ mod tests {
         assert!(!outbox.push(notice("y")) && outbox.0.cut.is_cancelled());
     }
 
-    #[test]
-    fn a_frame_counts_as_delivered_once_written_and_heard() {
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_counts_as_delivered_once_written_and_heard() {
         let outbox = Outbox::default();
         for text in ["a", "b", "c", "d"] {
             outbox.push(notice(text));
@@ -214,8 +241,12 @@ mod tests {
                 outbox.written();
             }
         };
+        let second = Duration::from_secs(1);
         written(2);
+        tokio::time::advance(second).await;
         outbox.heard();
+        tokio::time::advance(second).await;
+        assert_eq!(outbox.silence(), second);
         written(2);
         assert_eq!(outbox.pop(), Some(notice("c")));
         let undelivered = outbox.take_undelivered(true);

@@ -26,6 +26,8 @@ pub const MAX_SOCKETS: i64 = 50_000;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(20);
 /// Intervals that may pass without a ping.
 const MISSED_PINGS: u32 = 3;
+/// How late a ping may be on a path that works.
+const PING_DELAY: Duration = Duration::from_secs(2);
 /// Bounds of the interval that a client may choose.
 const INTERVALS_MS: std::ops::RangeInclusive<i64> = 1_000..=60_000;
 /// How long one frame may take to leave.
@@ -51,7 +53,7 @@ pub async fn serve(hub: Arc<Hub>, visitor: Visitor, mut socket: WebSocket) {
     let end = line.run(&mut socket).await;
     // The seat's time runs from here, however long the farewell takes.
     if let Some((session, generation)) = line.session.take() {
-        hub.socket_lost(&session, generation, end.loss()).await;
+        hub.socket_lost(&session, generation, line.loss(end)).await;
     }
     match end {
         End::Farewell(code, reason) => farewell(&mut socket, Some((code, reason)), line.is_readable).await,
@@ -74,15 +76,6 @@ enum End {
     Watchdog,
     /// It was replaced, or its reader is too slow.
     Cut,
-}
-
-impl End {
-    fn loss(self) -> Loss {
-        match self {
-            Self::Closed | Self::Broken | Self::Farewell(..) => Loss::Told,
-            Self::Watchdog | Self::Cut => Loss::Silent,
-        }
-    }
 }
 
 /// Closes the connection in order: says so unless the client did, and waits for the other side, since a connection that
@@ -157,7 +150,9 @@ impl Line {
         loop {
             tokio::select! {
                 received = socket.recv(), if self.is_readable => {
-                    outbox.heard();
+                    if matches!(&received, Some(Ok(message)) if !matches!(message, Message::Close(_))) {
+                        outbox.heard();
+                    }
                     match received {
                         Some(Ok(message)) => match self.receive(message).await {
                             Some(end) => return end,
@@ -187,6 +182,15 @@ impl Line {
                 () = tokio::time::sleep_until(self.deadline) => return End::Watchdog,
                 () = outbox.until_cut() => return End::Cut,
             }
+        }
+    }
+
+    /// What a socket's end says of the time before it: on a path that works a ping would have come.
+    fn loss(&self, end: End) -> Loss {
+        let is_overdue = self.outbox.silence() > self.interval.unwrap_or(DEFAULT_INTERVAL) + PING_DELAY;
+        match end {
+            End::Closed | End::Broken | End::Farewell(..) if !is_overdue => Loss::Told,
+            _ => Loss::Silent,
         }
     }
 
