@@ -160,8 +160,11 @@ async fn a_recorders_page_that_is_loaded_anew_takes_its_own_place() {
     second.expect("participantPublished").await;
     a.silent().await;
 
-    // It is nowhere to be seen.
-    assert_eq!(server.api("GET", "/sessions/room/connection/RECORDER", Value::Null).await.0, 404);
+    // It is in no list, and found only by who asks for it.
+    let list = server.api("GET", "/sessions/room/connection", Value::Null).await.1;
+    assert!(list["numberOfElements"] == 1 && list["content"][0]["id"] == a.id);
+    assert_eq!(server.api("GET", "/sessions/room", Value::Null).await.1["connections"], list);
+    assert_eq!(server.api("GET", "/sessions/room/connection/RECORDER", Value::Null).await.1["id"], "RECORDER");
     let metrics = server.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("\nmillrace_connections 1\n"), "{metrics}");
     // It may do everything but publish, for nobody knows of it.

@@ -11,6 +11,8 @@ mod conformance;
 mod limits;
 #[path = "rest/recordings.rs"]
 mod recordings;
+#[path = "rest/stats.rs"]
+mod stats;
 
 use common::*;
 use millrace_controlplane::config::Generation;

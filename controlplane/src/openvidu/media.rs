@@ -1,5 +1,7 @@
 //! The data plane as rooms use it: runs of commands, and the end of a transport that an SDP announces.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use controlplane_room::{IceCredentials, MediaError};
@@ -70,6 +72,13 @@ impl Media {
     /// What waits for a data plane to be told.
     pub(super) fn take_orphans(&self) -> Vec<Command> {
         std::mem::take(&mut *self.orphans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where the clients of transports are, `ip:port`; none while no data plane is connected.
+    pub(super) async fn remote_addresses(&self) -> HashMap<u64, SocketAddr> {
+        let snapshot = self.client.snapshot().await.ok();
+        let transports = snapshot.iter().flat_map(|snapshot| &snapshot.transports);
+        transports.filter_map(|info| Some((info.transport, info.remote_address.parse().ok()?))).collect()
     }
 
     async fn call(&self, command: Command) -> Result<(), MediaError> {

@@ -9,6 +9,7 @@ use dataplane_protocol::Command;
 
 use super::compat::RandomIds;
 use super::dto::{self, ConnectionProperties, SessionProperties};
+use super::endpoints::Endpoints;
 use super::events::Session;
 use super::media::Media;
 use super::session::RpcSession;
@@ -37,6 +38,8 @@ pub(super) struct Inner {
     offers: HashMap<String, HashMap<String, SubscribePlan>>,
     /// What REST said of connections, by connection id.
     pub(super) connections: HashMap<String, Arc<ConnectionProperties>>,
+    /// What was said about media paths.
+    pub(super) endpoints: Endpoints,
     /// Changes and removals for the data plane that are not carried out yet, in order.
     changes: VecDeque<Vec<Command>>,
     /// Somebody carries them out.
@@ -87,6 +90,7 @@ impl RoomHandle {
             published: HashMap::new(),
             offers: HashMap::new(),
             connections: HashMap::new(),
+            endpoints: Endpoints::default(),
             changes: VecDeque::new(),
             is_changing: false,
         };
@@ -193,7 +197,8 @@ impl Inner {
 
     /// Forgets what belonged to streams and connections that are gone: one walk over what there is.
     fn sweep(&mut self) {
-        let Self { room, published, offers, connections, .. } = self;
+        let Self { room, published, offers, connections, endpoints, .. } = self;
+        endpoints.sweep(room);
         let gone: Vec<String> =
             published.extract_if(|stream, _| room.publisher_of(stream).is_none()).map(|(stream, _)| stream).collect();
         offers.retain(|subscriber, offers| {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use dataplane_protocol::{
     Candidate, Command, Done, ErrorCode, Failure, Fingerprint, FromDataPlane, HelloReply, Message as Frame, Outcome,
-    Reply, Snapshot, Stats, ToDataPlane, decode, encode,
+    Reply, Snapshot, Stats, ToDataPlane, TransportInfo, decode, encode,
 };
 use futures_util::{SinkExt, StreamExt};
 use millrace_controlplane::app::{App, Running};
@@ -31,6 +31,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 pub const SECRET: &str = "MY_SECRET";
+/// Where all clients of the fake data plane are.
+pub const REMOTE_ADDRESS: &str = "198.51.100.9:50000";
 /// Longest wait for anything that should come at once.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -116,7 +118,7 @@ impl DataPlaneState {
     fn apply(&mut self, command: Command, instance: u64) -> Outcome {
         let name = match &command {
             Command::Hello(_) => return Outcome::Hello(hello(instance)),
-            Command::Snapshot(_) => return Outcome::Snapshot(Snapshot::default()),
+            Command::Snapshot(_) => return Outcome::Snapshot(self.snapshot()),
             Command::Stats(_) => return Outcome::Stats(Stats::default()),
             Command::CreateTransport(_) => "CreateTransport",
             Command::Publish(_) => "Publish",
@@ -160,6 +162,16 @@ impl DataPlaneState {
 }
 
 impl DataPlaneState {
+    /// Its transports, all with clients at one address.
+    fn snapshot(&self) -> Snapshot {
+        let info = |transport: &u64| TransportInfo {
+            transport: *transport,
+            remote_address: REMOTE_ADDRESS.into(),
+            ..TransportInfo::default()
+        };
+        Snapshot { transports: self.transports.iter().map(info).collect(), ..Snapshot::default() }
+    }
+
     /// With its tracks and subscriptions, as the real one does.
     fn remove_transport(&mut self, transport: u64) -> bool {
         self.subscriptions.retain(|_, (own, _)| *own != transport);

@@ -40,7 +40,7 @@ impl Seated<'_> {
         description.has_audio &= is_negotiated(MediaKind::Audio);
         description.has_video &= is_negotiated(MediaKind::Video);
         let input = Input::Publish { participant: self.me.to_owned(), description, publication };
-        self.run_publication(input, plan, answer, loopback, Shape::T).await?;
+        self.run_publication(input, plan, (&offer, answer), loopback, Shape::T).await?;
         tracing::info!(session = self.room.id, connection = self.me, "stream published");
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Seated<'_> {
         let loopback = self.room.lock().published.get(stream).is_some_and(|before| before.loopback);
         let (plan, publication, answer) = self.negotiate(offer, loopback, Shape::R)?;
         let input = Input::Republish { participant: self.me.to_owned(), publication };
-        self.run_publication(input, plan, answer, loopback, Shape::R).await
+        self.run_publication(input, plan, (offer, answer), loopback, Shape::R).await
     }
 
     pub(super) async fn unpublish(&self) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ impl Seated<'_> {
         &self,
         input: Input,
         plan: PublishPlan,
-        answer: String,
+        (offer, answer): (&str, String),
         loopback: bool,
         shape: Shape,
     ) -> Result<(), Failure> {
@@ -106,6 +106,8 @@ impl Seated<'_> {
             let Reply::Published { stream, created_at } = reply else { return };
             let _ = self.call.session.has_published.set(());
             inner.published.insert(stream.clone(), negotiated.clone());
+            inner.endpoints.remote(self.me, self.me, offer);
+            inner.endpoints.local(self.me, self.me, &answer);
             let mut result = Map::new();
             result.insert("sdpAnswer".into(), answer.clone().into());
             result.insert("id".into(), stream.clone().into());

@@ -35,6 +35,7 @@ pub(in crate::openvidu) async fn reoffer(hub: &Arc<Hub>, room: &Arc<RoomHandle>,
     let mut respond = |inner: &mut Inner, _: &Reply| {
         if let Some(plan) = waiting.take() {
             inner.keep_offer(&participant, &stream, plan);
+            inner.endpoints.local(&participant, &publisher, &offer);
             lapsed.extend(inner.notify(vec![participant.clone()], &text));
         }
     };
@@ -64,6 +65,7 @@ impl Seated<'_> {
         let mut respond = |inner: &mut Inner, _: &Reply| {
             if let Some(plan) = waiting.take() {
                 inner.keep_offer(self.me, &remote.stream, plan);
+                inner.endpoints.local(self.me, &remote.owner, &offer);
             }
             let mut result = Map::new();
             result.insert("sdpOffer".into(), offer.clone().into());
@@ -131,9 +133,7 @@ impl Seated<'_> {
         let (ice, local) = local(self.call.hub).ok_or_else(no_endpoint)?;
         let answer = answer_subscribe(&plan, &local, cname(&remote.stream), &remote.stream);
         let subscription = Subscription { ice: Some(ice), ..self.subscription(plan, &remote)? };
-        let mut result = Map::new();
-        result.insert("sdpAnswer".into(), answer.into());
-        self.run_subscription(&remote, subscription, result).await
+        self.run_subscription(&remote, subscription, offer, Some(answer)).await
     }
 
     /// We offered, the client answers.
@@ -144,18 +144,27 @@ impl Seated<'_> {
         let plan = accept_answer(&offered, compat::session_description(answer))
             .map_err(|error| self.sdp_failure(&error, Shape::R, &self.no_sdp(&remote, "answer")))?;
         let subscription = self.subscription(plan, &remote)?;
-        self.run_subscription(&remote, subscription, Map::new()).await
+        self.run_subscription(&remote, subscription, answer, None).await
     }
 
     async fn run_subscription(
         &self,
         remote: &Remote,
         subscription: Subscription,
-        result: Map<String, serde_json::Value>,
+        said: &str,
+        answer: Option<String>,
     ) -> Result<(), Failure> {
         let (participant, stream) = (self.me.to_owned(), remote.stream.clone());
         let input = Input::Subscribe { participant, stream, subscription };
-        let mut respond = |_: &mut Inner, _: &Reply| self.succeed(result.clone());
+        let mut respond = |inner: &mut Inner, _: &Reply| {
+            let mut result = Map::new();
+            inner.endpoints.remote(self.me, &remote.owner, said);
+            if let Some(answer) = &answer {
+                inner.endpoints.local(self.me, &remote.owner, answer);
+                result.insert("sdpAnswer".into(), answer.clone().into());
+            }
+            self.succeed(result);
+        };
         let outcome = self.call.hub.perform(self.room, input, &mut respond).await;
         outcome.map(|_| ()).map_err(|error| self.subscribe_failure(error, remote, "answer"))
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Seated;
 use crate::openvidu::compat::code;
+use crate::openvidu::endpoints::ClientCandidate;
 use crate::openvidu::params;
 use crate::openvidu::rpc::Failure;
 
@@ -58,15 +59,21 @@ impl Seated<'_> {
         }
     }
 
-    /// Nothing is to be done: all candidates of this server are in its SDP, and it learns the client's from their checks.
+    /// It is only kept for who asks: all candidates of this server are in its SDP, and it learns the client's from their checks.
     pub(super) fn ice_candidate(&self) -> Result<(), Failure> {
         let request = self.call.request;
         let endpoint = request.text("endpointName")?;
-        request.text("candidate")?;
-        request.text("sdpMid")?;
-        request.integer("sdpMLineIndex")?;
+        let candidate = ClientCandidate {
+            candidate: request.text("candidate")?.into_owned(),
+            mid: request.text("sdpMid")?.into_owned(),
+            line: request.integer("sdpMLineIndex")?,
+        };
         let can_publish = {
-            let inner = self.room.lock();
+            let mut inner = self.room.lock();
+            let me = inner.room.participant(self.me);
+            if me.is_some() && inner.room.participant(&endpoint).is_some() {
+                inner.endpoints.candidate(self.me, &endpoint, candidate);
+            }
             self.may(&inner, Role::Publisher) && inner.room.participant(self.me).is_some_and(|me| me.hidden.is_none())
         };
         if endpoint == self.me && !can_publish {

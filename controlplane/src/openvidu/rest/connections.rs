@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::body::{Fields, Invalid, object, query_flag};
 use super::error::ApiError;
 use super::ice;
+use super::stats;
 use crate::config::Generation;
 use crate::openvidu::Hub;
 use crate::openvidu::compat::{role, role_name, token_url};
@@ -98,12 +99,16 @@ pub(super) async fn list(
     Path(id): Path<String>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Value>, ApiError> {
-    query_flag(uri.query(), "webRtcStats", false, uri.path())?;
+    let with_stats = query_flag(uri.query(), "webRtcStats", false, uri.path())?;
     let pending = query_flag(uri.query(), "pendingConnections", true, uri.path())?;
     let room = hub.room(&id).ok_or(ApiError::Bare(StatusCode::NOT_FOUND))?;
+    let addresses = if with_stats { Some(hub.media.remote_addresses().await) } else { None };
     let inner = room.lock();
     let socket_url = hub.settings.socket_url();
-    let connections = dto::connections(&inner.room, &socket_url, pending, &|id| inner.properties_of(id));
+    let mut connections = dto::connections(&inner.room, &socket_url, pending, &|id| inner.properties_of(id));
+    if let Some(addresses) = addresses {
+        stats::add(&mut connections, &inner, &addresses);
+    }
     Ok(Json(dto::list(connections)))
 }
 

@@ -12,6 +12,7 @@ mod properties;
 mod recordings;
 mod sessions;
 mod signal;
+mod stats;
 
 use std::sync::Arc;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{OriginalUri, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use controlplane_room::{EndReason, Input};
 use serde_json::Value;
 
 use super::body::{object, query_flag};
 use super::error::ApiError;
-use super::properties;
+use super::{properties, stats};
 use crate::openvidu::room::RoomHandle;
 use crate::openvidu::{Hub, dto};
 
@@ -32,8 +32,8 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(State(hub): State<Arc<Hub>>, OriginalUri(uri): OriginalUri) -> Result<Json<Value>, ApiError> {
-    let pending = flags(&uri)?;
-    let sessions = hub.all_rooms().iter().filter_map(|room| show(&hub, room, pending)).collect();
+    let shown = shown(&hub, &uri).await?;
+    let sessions = hub.all_rooms().iter().filter_map(|room| show(&hub, room, &shown)).collect();
     Ok(Json(dto::list(sessions)))
 }
 
@@ -42,9 +42,9 @@ pub(super) async fn get(
     Path(id): Path<String>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Value>, ApiError> {
-    let pending = flags(&uri)?;
+    let shown = shown(&hub, &uri).await?;
     let room = hub.room(&id).ok_or(BARE_NOT_FOUND)?;
-    show(&hub, &room, pending).map(Json).ok_or(BARE_NOT_FOUND)
+    show(&hub, &room, &shown).map(Json).ok_or(BARE_NOT_FOUND)
 }
 
 pub(super) async fn close(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
@@ -55,19 +55,30 @@ pub(super) async fn close(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether pending connections are shown. `webRtcStats` is checked and shows nothing more yet.
-fn flags(uri: &axum::http::Uri) -> Result<bool, ApiError> {
-    query_flag(uri.query(), "webRtcStats", false, uri.path())?;
-    query_flag(uri.query(), "pendingConnections", false, uri.path())
+/// What is shown of connections.
+struct Shown {
+    pending: bool,
+    /// Where clients are, when that is wanted.
+    addresses: Option<stats::Addresses>,
+}
+
+async fn shown(hub: &Hub, uri: &Uri) -> Result<Shown, ApiError> {
+    let with_stats = query_flag(uri.query(), "webRtcStats", false, uri.path())?;
+    let pending = query_flag(uri.query(), "pendingConnections", false, uri.path())?;
+    let addresses = if with_stats { Some(hub.media.remote_addresses().await) } else { None };
+    Ok(Shown { pending, addresses })
 }
 
 /// A Session object; `None` while the session is closing.
-fn show(hub: &Hub, room: &RoomHandle, pending: bool) -> Option<Value> {
+fn show(hub: &Hub, room: &RoomHandle, shown: &Shown) -> Option<Value> {
     let inner = room.lock();
     if inner.room.ended() {
         return None;
     }
     let socket_url = hub.settings.socket_url();
-    let connections = dto::connections(&inner.room, &socket_url, pending, &|id| inner.properties_of(id));
+    let mut connections = dto::connections(&inner.room, &socket_url, shown.pending, &|id| inner.properties_of(id));
+    if let Some(addresses) = &shown.addresses {
+        stats::add(&mut connections, &inner, addresses);
+    }
     Some(dto::session(&room.id, room.created_at, &room.properties, connections))
 }
