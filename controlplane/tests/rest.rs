@@ -7,6 +7,8 @@ mod changes;
 mod common;
 #[path = "rest/conformance.rs"]
 mod conformance;
+#[path = "rest/description.rs"]
+mod description;
 #[path = "rest/limits.rs"]
 mod limits;
 #[path = "rest/recordings.rs"]

@@ -53,10 +53,15 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .route("/config/openvidu-publicurl", get(config::public_url))
         .route("/config/openvidu-recording", get(config::recording))
         .route("/config/openvidu-recording-path", get(config::recording_path))
-        .route("/config/openvidu-cdr", get(config::cdr));
+        .route("/config/openvidu-cdr", get(config::cdr))
+        .route("/openapi.json", get(config::description));
     let cdr = Router::new()
         .route("/openvidu/cdr", get(config::cdr_files))
         .route("/openvidu/cdr/{file}", get(config::cdr_file));
+    let open = Router::new()
+        .route("/openvidu/accept-certificate", get(config::accept_certificate))
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn_with_state(hub.clone(), guard::shape));
     // Nothing else is open, not even to learn that it is not there.
     let elsewhere = Router::new().route("/openvidu/{*path}", any(error::not_found));
     let logins = Arc::new(Logins::default());
@@ -71,7 +76,7 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .nest("/openvidu/api", guarded(api.fallback(error::not_found)))
         .merge(guarded(cdr))
         .merge(guarded(elsewhere))
-        .route("/openvidu/accept-certificate", get(config::accept_certificate))
+        .merge(open)
         .with_state(hub.clone())
 }
 
