@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use controlplane_room::{IceCredentials, MediaError};
 use dataplane_protocol::{Command, HelloReply};
 use rand::Rng;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, broadcast, watch};
 
-use crate::dataplane::{CallError, Client};
+use super::info::MAX_LISTENERS;
+use crate::dataplane::{CallError, Client, Notice};
 use crate::sdp::LocalTransport;
 
 /// Removals kept for a data plane that is away.
@@ -21,16 +22,27 @@ pub(super) struct Media {
     client: Client,
     /// Removals that could not be delivered.
     orphans: Mutex<Vec<Command>>,
+    listeners: Arc<Semaphore>,
 }
 
 impl Media {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, orphans: Mutex::default() }
+        Self { client, orphans: Mutex::default(), listeners: Arc::new(Semaphore::new(MAX_LISTENERS)) }
     }
 
     /// Who is connected, over time.
     pub(super) fn watch(&self) -> watch::Receiver<Option<Arc<HelloReply>>> {
         self.client.hello()
+    }
+
+    /// Everything that happens to transports from now on.
+    pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.client.notices()
+    }
+
+    /// Seats for those who listen to them.
+    pub(super) fn listeners(&self) -> Arc<Semaphore> {
+        self.listeners.clone()
     }
 
     /// Our end of a new transport; `None` while no data plane is connected.

@@ -7,6 +7,7 @@ mod endpoints;
 mod events;
 mod hearing;
 mod hub;
+mod info;
 mod media;
 mod methods;
 mod missed;

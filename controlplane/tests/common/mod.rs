@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use dataplane_protocol::{
-    Candidate, Command, Done, ErrorCode, Failure, Fingerprint, FromDataPlane, HelloReply, Message as Frame, Outcome,
-    Reply, Snapshot, Stats, ToDataPlane, TransportInfo, decode, encode,
+    Candidate, Command, Done, ErrorCode, Event, Failure, Fingerprint, FromDataPlane, HelloReply, Message as Frame,
+    Outcome, Reply, Snapshot, Stats, ToDataPlane, TransportEvent, TransportInfo, decode, encode,
 };
 use futures_util::{SinkExt, StreamExt};
 use millrace_controlplane::app::{App, Running};
@@ -25,7 +25,7 @@ use millrace_controlplane::openvidu::Settings;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -53,6 +53,8 @@ pub struct DataPlaneState {
 pub struct FakeDataPlane {
     pub state: Arc<Mutex<DataPlaneState>>,
     pub changed: Arc<Notify>,
+    /// What it says by itself.
+    pub events: broadcast::Sender<TransportEvent>,
     path: PathBuf,
     task: JoinHandle<()>,
 }
@@ -63,15 +65,16 @@ impl FakeDataPlane {
         let listener = UnixListener::bind(&path).unwrap();
         let state = Arc::<Mutex<DataPlaneState>>::default();
         let changed = Arc::new(Notify::new());
-        let (shared, notify) = (state.clone(), changed.clone());
+        let events = broadcast::Sender::new(64);
+        let (shared, notify, told) = (state.clone(), changed.clone(), events.clone());
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                connections.spawn(converse(socket, instance, shared.clone(), notify.clone()));
+                connections.spawn(converse(socket, instance, shared.clone(), notify.clone(), told.subscribe()));
             }
         });
-        Self { state, changed, path, task }
+        Self { state, changed, events, path, task }
     }
 
     /// Waits until the books satisfy a condition.
@@ -95,7 +98,13 @@ impl FakeDataPlane {
     }
 }
 
-async fn converse(mut socket: UnixStream, instance: u64, state: Arc<Mutex<DataPlaneState>>, changed: Arc<Notify>) {
+async fn converse(
+    mut socket: UnixStream,
+    instance: u64,
+    state: Arc<Mutex<DataPlaneState>>,
+    changed: Arc<Notify>,
+    mut events: broadcast::Receiver<TransportEvent>,
+) {
     let mut input = BytesMut::new();
     loop {
         while let Some(ToDataPlane { request_id, command }) = decode::<ToDataPlane>(&mut input).unwrap() {
@@ -108,7 +117,18 @@ async fn converse(mut socket: UnixStream, instance: u64, state: Arc<Mutex<DataPl
                 return;
             }
         }
-        if !matches!(socket.read_buf(&mut input).await, Ok(1..)) {
+        let mut out = BytesMut::new();
+        tokio::select! {
+            read = socket.read_buf(&mut input) => if !matches!(read, Ok(1..)) {
+                return;
+            },
+            event = events.recv() => {
+                let Ok(transport) = event else { return };
+                let message = Frame::Event(Event { transport: Some(transport) });
+                encode(&FromDataPlane { message: Some(message) }, &mut out);
+            }
+        }
+        if socket.write_all(&out).await.is_err() {
             return;
         }
     }

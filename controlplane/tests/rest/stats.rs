@@ -1,6 +1,10 @@
-//! `webRtcStats=true`: the descriptions, candidates and addresses of media paths.
+//! What is shown of media paths: `webRtcStats=true`, and the feed of `/openvidu/info`.
 
+use dataplane_protocol::{TransportEvent, TransportState};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::common::*;
 use crate::keys;
@@ -67,4 +71,40 @@ async fn media_paths_are_shown_when_asked_for() {
     assert_eq!(all["content"][0], session);
     let plain = server.api("GET", "/sessions/X", Value::Null).await.1;
     assert_eq!(keys(&plain["connections"]["content"][1]["subscribers"][0]), ["createdAt", "streamId"]);
+}
+
+#[tokio::test]
+async fn watchers_read_what_happens_to_media_paths() {
+    let server = Server::start().await;
+    server.session("X").await;
+    let mut a = server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    let stream = a.publish().await;
+    let mut sockets = Vec::new();
+    for path in ["/openvidu/info", "/info"] {
+        let (mut socket, _) = connect_async(format!("ws://{}{path}", server.address)).await.unwrap();
+        socket.send(Message::Text("what is said to it is ignored".into())).await.unwrap();
+        sockets.push(socket);
+    }
+    let transport = *server.dataplane.state.lock().unwrap().transports.iter().next().unwrap();
+    let event = |transport: u64, state: TransportState| TransportEvent {
+        transport,
+        state: state.into(),
+        remote_address: REMOTE_ADDRESS.into(),
+        ..TransportEvent::default()
+    };
+    server.dataplane.events.send(event(transport + 1, TransportState::Failed)).unwrap();
+    server.dataplane.events.send(event(transport, TransportState::Connected)).unwrap();
+    for socket in &mut sockets {
+        let line = tokio::time::timeout(SOON, socket.next()).await.unwrap().unwrap().unwrap().into_text().unwrap();
+        let expected = format!("KMS event [ConnectionStateChanged] -> {stream} (publisher) | state: CONNECTED | ");
+        assert!(line.starts_with(&expected), "{line}");
+        assert!(!line.contains("198.51.100.9"), "it is open to anybody");
+    }
+    let plain = server.http.get(format!("http://{}/openvidu/info", server.address)).send().await.unwrap();
+    assert_eq!(plain.status(), 403, "no WebSocket");
+    let mut more = Vec::new();
+    for _ in sockets.len()..16 {
+        more.push(connect_async(format!("ws://{}/openvidu/info", server.address)).await.unwrap());
+    }
+    assert!(connect_async(format!("ws://{}/openvidu/info", server.address)).await.is_err(), "they are bounded");
 }

@@ -20,8 +20,8 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
 
-use super::Hub;
 use super::room::RoomHandle;
+use super::{Hub, info};
 use logins::Logins;
 
 pub use guard::{envelope, rewrite};
@@ -60,6 +60,7 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .route("/openvidu/cdr/{file}", get(config::cdr_file));
     let open = Router::new()
         .route("/openvidu/accept-certificate", get(config::accept_certificate))
+        .route("/openvidu/info", get(info::listen))
         .method_not_allowed_fallback(error::wrong_method)
         .layer(from_fn_with_state(hub.clone(), guard::shape));
     // Nothing else is open, not even to learn that it is not there.
