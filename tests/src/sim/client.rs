@@ -472,7 +472,7 @@ impl Client {
                 self.received.repaired += 1;
                 let original = u16::from_be_bytes([payload[0], payload[1]]);
                 // A repair may overtake the media.
-                let highest = self.highest.unwrap_or(u64::from(original));
+                let highest = self.highest.unwrap_or_else(|| u64::from(original));
                 let index = highest.wrapping_add_signed(i64::from(original.wrapping_sub(highest as u16) as i16));
                 self.on_video(now, index, header.timestamp, &payload[2..]);
             }
