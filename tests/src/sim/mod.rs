@@ -5,6 +5,7 @@ mod client;
 mod layer;
 mod media;
 mod random;
+mod received;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -17,10 +18,11 @@ use dataplane_core::{
 };
 use dataplane_protocol::{Command, Failure, SrtpProfile, TransportEvent, TransportId};
 
-pub use client::{Client, ClientKind, Received, Seen};
+pub use client::{Client, ClientKind};
 pub use layer::{Layer, RIDS};
 pub use media::{AUDIO_SSRC, Part, VIDEO_RTX_SSRC, VIDEO_SSRC};
 pub use random::Random;
+pub use received::{Received, Seen};
 
 /// The host's own address in the simulated network.
 pub const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
