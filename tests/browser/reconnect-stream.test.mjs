@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 
 import { VERSIONS } from './lib/browser.mjs';
-import { assertSameSubscription } from './lib/expect.mjs';
+import { assertCodec, assertSameSubscription } from './lib/expect.mjs';
 import { stage } from './lib/setup.mjs';
 
 const CAMERA = { resolution: '160x120', frameRate: 10 };
@@ -53,5 +53,28 @@ for (const mode of ['mediasoup', 'kurento']) {
         for (const one of [ann, ...others]) assert.deepEqual(await one.eventsOf(GONE), [], one.name);
       }));
     }
+
+    test('subscribers follow a stream into another codec', on.watched(async () => {
+      // Otherwise a server that lets clients offer has VP8 only.
+      const session = await on.millrace.createSession({ forcedVideoCodec: 'NONE' });
+      const publish = { ...CAMERA, codec: 'video/VP8' };
+      const ann = await on.browser.join(on.millrace, session, { version: '2.32.1', name: 'ann', publish });
+      const others = [];
+      for (const [i, other] of VERSIONS.entries()) {
+        others.push(await on.browser.join(on.millrace, session, { version: other, name: `other${i}` }));
+      }
+      const before = await Promise.all(others.map((to) => to.sees('ann', 10)));
+      before.forEach((seen, i) => assertCodec(seen, 'video/VP8', others[i].name));
+      // Nothing is transcoded: what runs cannot go on, so the server makes each subscriber an offer of its own accord.
+      await ann.ask('prefer', 'video/H264');
+      await ann.ask('reconnectPublisher');
+      for (const [i, to] of others.entries()) {
+        const after = await to.receives('ann', 'H264 by a new peer connection', ({ peer, inbound }) =>
+          peer !== before[i].peer && inbound.video?.codec === 'video/H264' && inbound.video.framesDecoded > 10);
+        const heard = after.inbound.audio.packetsReceived;
+        await to.receives('ann', 'more sound', ({ inbound }) => inbound.audio.packetsReceived > heard);
+      }
+      for (const one of [ann, ...others]) assert.deepEqual(await one.eventsOf(GONE), [], one.name);
+    }));
   });
 }
