@@ -112,7 +112,7 @@ impl Room {
     /// A participant has begun to receive a stream, or goes on to over another path.
     pub(crate) fn began_receiving(&mut self, turn: &mut Turn<'_>, id: &str, stream: &str) {
         let Some(media) = self.received(stream, id, turn.now_ms) else { return };
-        let Some(participant) = self.roster.get_mut(id).filter(|p| p.hidden.is_none()) else { return };
+        let Some(participant) = self.roster.receiver_mut(id, stream).filter(|p| p.hidden.is_none()) else { return };
         if !participant.receiving.contains_key(stream) {
             participant.receiving.insert(stream.to_owned(), turn.now_ms);
             turn.event(Event::MediaBegan(media));
@@ -121,7 +121,7 @@ impl Room {
 
     /// A participant ceases to receive a stream, which is still there.
     pub(crate) fn ended_receiving(&mut self, turn: &mut Turn<'_>, id: &str, stream: &str, reason: EndReason) {
-        let began_at = self.roster.get_mut(id).and_then(|p| p.receiving.remove(stream));
+        let began_at = self.roster.receiver_mut(id, stream).and_then(|p| p.receiving.remove(stream));
         if let Some(media) = began_at.and_then(|began_at| self.received(stream, id, began_at)) {
             turn.event(Event::MediaEnded { media, reason });
         }

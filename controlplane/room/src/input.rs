@@ -2,6 +2,8 @@
 
 use dataplane_protocol::{CodecParameters, HeaderExtension, MediaKind, RemoteParameters};
 
+use serde::{Deserialize, Serialize};
+
 use crate::effect::{EndReason, StreamProperty};
 use crate::error::MediaError;
 
@@ -18,7 +20,7 @@ pub trait Ids {
 }
 
 /// What a participant may do, in rising order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Receives only.
     Subscriber,
@@ -29,7 +31,7 @@ pub enum Role {
 }
 
 /// What an invitation allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// The role of who joins with it.
     pub role: Role,
@@ -42,7 +44,7 @@ pub struct Grant {
 }
 
 /// A server-side helper, which receives everything and is neither shown to the others nor counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hidden {
     /// Records the room. Nobody hears of its eviction, and its socket is closed at once when it goes.
     Recorder,
@@ -65,7 +67,7 @@ pub enum Admission {
 }
 
 /// What the adapter knows of who joins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Software and system, free text.
     pub platform: String,
@@ -96,7 +98,7 @@ pub struct IceCredentials {
 }
 
 /// What a publisher says of its stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamDescription {
     /// An audio track exists.
     pub has_audio: bool,
@@ -115,7 +117,7 @@ pub struct StreamDescription {
 }
 
 /// One kind of media of a publication.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedTrack {
     /// Audio or video.
     pub kind: MediaKind,
@@ -149,7 +151,7 @@ pub struct Publication {
 }
 
 /// One kind of media of a subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscribedTrack {
     /// Which of the publication's tracks.
     pub source: usize,

@@ -13,7 +13,7 @@ use crate::command::{removal, remove};
 use crate::effect::{Effect, EndReason, Notice, Reply, Run};
 use crate::error::{Error, MediaError};
 use crate::input::Input;
-use crate::participant::Stream;
+use crate::participant::{Participant, Stream};
 use crate::room::{Room, Turn};
 use crate::subscriptions::SubscriptionState;
 
@@ -80,7 +80,7 @@ impl Room {
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>, op: Op, commands: Vec<Command>) {
         let number = self.next_op;
         self.next_op += 1;
-        if let Some(participant) = self.roster.get_mut(&op.participant) {
+        if let Some(participant) = self.roster.passing_mut(&op.participant) {
             match &op.kind {
                 OpKind::Publish(_) | OpKind::Republish(_) => participant.publishing = Some(number),
                 OpKind::Prepare { stream, .. } => {
@@ -131,7 +131,7 @@ impl Room {
 
     /// Takes note that an op has ended; `Err` when its participant did not wait for it.
     fn no_longer_awaits(&mut self, number: u64, op: &Op) -> Result<(), Error> {
-        let participant = self.roster.get_mut(&op.participant);
+        let participant = self.roster.passing_mut(&op.participant);
         let participant = participant.ok_or_else(|| Error::UnknownParticipant(op.participant.clone()))?;
         let stream = match &op.kind {
             OpKind::Publish(_) | OpKind::Republish(_) => {
@@ -167,7 +167,7 @@ impl Room {
                 self.splice(turn, &id, stream);
             }
             OpKind::Prepare { stream, transport } => {
-                if let Some(participant) = self.roster.get_mut(&id) {
+                if let Some(participant) = self.roster.receiver_mut(&id, &stream) {
                     participant.prepared.insert(stream, transport);
                 }
                 turn.reply(Ok(Reply::Prepared));
@@ -182,12 +182,18 @@ impl Room {
         }
         self.replaced.clear();
         let mut publishers = Vec::new();
-        for participant in self.roster.iter_mut() {
+        for id in self.everyone() {
+            let streams: Vec<_> =
+                self.participant(&id).into_iter().flat_map(Participant::streams).map(str::to_owned).collect();
+            for stream in streams {
+                self.roster.receiver_mut(&id, &stream);
+            }
+            let Some(participant) = self.roster.passing_mut(&id) else { continue };
             participant.subscriptions.clear();
             participant.prepared.clear();
             participant.subscribing.clear();
             participant.publishing = None;
-            publishers.extend(participant.stream.is_some().then(|| participant.id.clone()));
+            publishers.extend(participant.stream.is_some().then_some(id));
         }
         for participant in publishers {
             self.ended_sending(turn, &participant, EndReason::MediaRestarted);

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dataplane_protocol::CodecParameters;
+use serde::{Deserialize, Serialize};
 
 use crate::input::{Grant, Hidden, Origin, PublishedTrack, Role, StreamDescription};
 use crate::subscriptions::Subscriptions;
 
 /// An unused invitation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
     /// Who will join with it.
     pub participant: String,
@@ -21,8 +22,8 @@ pub struct Invite {
     pub created_at: u64,
 }
 
-/// Somebody who is in the room.
-#[derive(Clone, Debug, PartialEq)]
+/// Somebody who is in the room. As it is kept, it is without what it receives: see [`crate::Receipt`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Participant {
     /// Unique in the room.
     pub id: String,
@@ -47,25 +48,31 @@ pub struct Participant {
     /// When it came in, milliseconds since 1970.
     pub joined_at: u64,
     /// Until when its socket may come back; absent while it has one.
+    #[serde(skip)]
     pub lost_until: Option<u64>,
     /// What it publishes.
     pub stream: Option<Stream>,
     /// What it receives.
+    #[serde(skip)]
     pub subscriptions: Subscriptions,
     /// Transports made for offers that are not answered yet, by stream.
+    #[serde(skip)]
     pub(crate) prepared: BTreeMap<String, u64>,
     /// The op that is to make or remake its stream; the outcome of any other is unwanted.
+    #[serde(skip)]
     pub(crate) publishing: Option<u64>,
     /// The op that is to make its subscription or offer of a stream; the outcome of any other is unwanted.
+    #[serde(skip)]
     pub(crate) subscribing: BTreeMap<String, u64>,
     /// How its stream began, which has been told.
     pub(crate) sending: Option<Sending>,
     /// When it began to receive which streams, which has been told; it may be between two paths of one.
+    #[serde(skip)]
     pub(crate) receiving: BTreeMap<String, u64>,
 }
 
 /// How a stream began.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sending {
     /// Milliseconds since 1970.
     pub(crate) began_at: u64,
@@ -85,6 +92,19 @@ impl Participant {
         subscription.into_iter().chain(self.prepared.remove(stream))
     }
 
+    /// Whether it has anything of a stream, or is about to.
+    pub(crate) fn has_part_in(&self, stream: &str) -> bool {
+        self.subscribing.contains_key(stream)
+            || self.prepared.contains_key(stream)
+            || self.subscriptions.get(stream).is_some()
+    }
+
+    /// Every stream that it receives, received, or was offered, perhaps more than once.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &str> {
+        let subscriptions = self.subscriptions.iter().map(|s| s.stream.as_str());
+        subscriptions.chain(self.prepared.keys().map(String::as_str)).chain(self.receiving.keys().map(String::as_str))
+    }
+
     /// The transports of all its subscriptions and offers.
     pub(crate) fn receiving(&self) -> impl Iterator<Item = u64> + '_ {
         self.subscriptions.iter().map(|s| s.transport).chain(self.prepared.values().copied())
@@ -92,7 +112,7 @@ impl Participant {
 }
 
 /// A published stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// Unique in the room.
     pub id: String,
@@ -107,7 +127,7 @@ pub struct Stream {
 }
 
 /// One kind of media of a stream: one track of the data plane per simulcast layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamTrack {
     /// The data plane's id of the only track, or of the lowest layer.
     pub lowest: u64,

@@ -81,7 +81,8 @@ impl Room {
         let old = self.roster.set_stream(publisher, stream);
         let mut commands = Vec::new();
         let mut outdated = Vec::new();
-        for participant in self.roster.iter_mut() {
+        for receiver in self.roster.ids(|p| p.subscriptions.get(&name).is_some()) {
+            let Some(participant) = self.roster.receiver_mut(&receiver, &name) else { continue };
             let Some(subscription) = participant.subscriptions.get_mut(&name) else { continue };
             subscription.follow(&tracks, &mut commands);
             if subscription.outdated {
@@ -132,11 +133,12 @@ impl Room {
         self.ended_sending(turn, id, reason);
         let Some(stream) = self.roster.take_stream(id) else { return };
         let mut commands: Vec<_> = removal(&stream).collect();
-        for participant in self.roster.iter_mut() {
-            if participant.id == id {
-                participant.publishing = None;
-            }
-            commands.extend(participant.forget(&stream.id).map(remove));
+        if let Some(publisher) = self.roster.passing_mut(id) {
+            publisher.publishing = None;
+        }
+        for receiver in self.roster.ids(|p| p.has_part_in(&stream.id)) {
+            let receiver = self.roster.receiver_mut(&receiver, &stream.id);
+            commands.extend(receiver.into_iter().flat_map(|receiver| receiver.forget(&stream.id)).map(remove));
         }
         turn.clean_up(commands);
     }

@@ -23,7 +23,7 @@ type Outcome = Result<Reply, Error>;
 #[derive(Debug)]
 pub struct Room {
     pub(crate) id: String,
-    invites: Invites,
+    pub(crate) invites: Invites,
     pub(crate) roster: Roster,
     pub(crate) ops: BTreeMap<u64, Op>,
     pub(crate) next_op: u64,
@@ -124,7 +124,7 @@ impl Room {
             Input::Tick => self.tick(&mut turn),
             Input::SocketLost { participant } => self.socket_lost(&mut turn, &participant),
             Input::SocketBack { participant } => {
-                if let Some(participant) = self.roster.get_mut(&participant) {
+                if let Some(participant) = self.roster.passing_mut(&participant) {
                     participant.lost_until = None;
                 }
             }
@@ -342,7 +342,7 @@ impl Room {
 
     fn socket_lost(&mut self, turn: &mut Turn<'_>, participant: &str) {
         let until = turn.now_ms + RECONNECTION_WINDOW_MS;
-        if let Some(participant) = self.roster.get_mut(participant) {
+        if let Some(participant) = self.roster.passing_mut(participant) {
             participant.lost_until = Some(until);
             turn.effects.push(Effect::WakeAt(until));
         }

@@ -1,12 +1,13 @@
 //! Who is in a room and who is invited, in order and found at once by id, stream or token: no input of a large room
 //! costs more than one walk over its participants.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 
 use crate::input::Grant;
 use crate::participant::{Invite, Participant, Stream};
+use crate::saved::Part;
 
 /// From text to something. Its seed is fixed: all keys are the server's or the application's own.
 pub(crate) type Index<T> = HashMap<String, T, FixedState>;
@@ -16,10 +17,15 @@ pub(crate) type Index<T> = HashMap<String, T, FixedState>;
 pub(crate) struct Roster {
     /// In order of joining.
     participants: Vec<Participant>,
+    /// What orders them beyond this process, rising, in step with `participants`.
+    places: Vec<u64>,
+    next_place: u64,
     positions: Index<usize>,
     /// Whose a stream is, also while the data plane still makes it.
     owners: Index<String>,
     visible: usize,
+    /// What was changed and is not written down.
+    pub(crate) changed: BTreeSet<Part>,
 }
 
 impl Roster {
@@ -27,8 +33,14 @@ impl Roster {
         &self.participants
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Participant> {
-        self.participants.iter_mut()
+    /// The ids of all for whom something holds, in order.
+    pub(crate) fn ids(&self, holds: impl Fn(&Participant) -> bool) -> Vec<String> {
+        self.participants.iter().filter(|p| holds(p)).map(|p| p.id.clone()).collect()
+    }
+
+    /// What orders a participant among those who joined before and after.
+    pub(crate) fn place(&self, id: &str) -> Option<u64> {
+        self.places.get(self.position(id)?).copied()
     }
 
     /// How many of them are not hidden.
@@ -45,8 +57,10 @@ impl Roster {
         self.participants.get(self.position(id)?)
     }
 
+    /// A participant to change, of which note is taken.
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Participant> {
         let at = self.position(id)?;
+        self.changed.insert(Part::Participant(id.to_owned()));
         self.participants.get_mut(at)
     }
 
@@ -55,7 +69,32 @@ impl Roster {
         owner.stream.as_ref().is_some_and(|s| s.id == stream).then_some(owner)
     }
 
+    /// A participant to change in what it has of a stream, of which alone note is taken.
+    pub(crate) fn receiver_mut(&mut self, id: &str, stream: &str) -> Option<&mut Participant> {
+        let at = self.position(id)?;
+        self.changed.insert(Part::Receipt { participant: id.to_owned(), stream: stream.to_owned() });
+        self.participants.get_mut(at)
+    }
+
+    /// A participant to change in nothing that is kept.
+    pub(crate) fn passing_mut(&mut self, id: &str) -> Option<&mut Participant> {
+        let at = self.position(id)?;
+        self.participants.get_mut(at)
+    }
+
+    /// Puts a participant behind those that are there, in the place that it had.
+    pub(crate) fn put_back(&mut self, place: u64, participant: Participant) {
+        if let Some(stream) = &participant.stream {
+            self.owners.insert(stream.id.clone(), participant.id.clone());
+        }
+        self.next_place = self.next_place.max(place);
+        self.push(participant);
+    }
+
     pub(crate) fn push(&mut self, participant: Participant) {
+        self.changed.insert(Part::Participant(participant.id.clone()));
+        self.places.push(self.next_place);
+        self.next_place += 1;
         self.positions.insert(participant.id.clone(), self.participants.len());
         self.visible += usize::from(participant.hidden.is_none());
         self.participants.push(participant);
@@ -65,6 +104,11 @@ impl Roster {
     pub(crate) fn remove(&mut self, id: &str) -> Option<Participant> {
         let at = self.positions.remove(id)?;
         let gone = self.participants.remove(at);
+        self.places.remove(at);
+        self.changed.insert(Part::Participant(gone.id.clone()));
+        for stream in gone.streams() {
+            self.changed.insert(Part::Receipt { participant: gone.id.clone(), stream: stream.to_owned() });
+        }
         for (position, participant) in self.participants.iter().enumerate().skip(at) {
             if let Some(known) = self.positions.get_mut(&participant.id) {
                 *known = position;
@@ -116,6 +160,8 @@ pub(crate) struct Invites {
     by_token: Index<u64>,
     by_participant: Index<u64>,
     next: u64,
+    /// What was changed and is not written down.
+    pub(crate) changed: BTreeSet<Part>,
 }
 
 impl Invites {
@@ -132,6 +178,7 @@ impl Invites {
     pub(crate) fn grant_mut(&mut self, participant: &str) -> Option<&mut Grant> {
         let number = self.by_participant.get(participant)?;
         let at = self.numbers.binary_search(number).ok()?;
+        self.changed.insert(Part::Invite(participant.to_owned()));
         self.invites.get_mut(at).map(|invite| &mut invite.grant)
     }
 
@@ -139,7 +186,19 @@ impl Invites {
         self.by_token.contains_key(token)
     }
 
+    /// What orders the invitation of a participant among the others.
+    pub(crate) fn place(&self, participant: &str) -> Option<u64> {
+        self.by_participant.get(participant).copied()
+    }
+
+    /// Puts an invitation behind those that are there, in the place that it had.
+    pub(crate) fn put_back(&mut self, place: u64, invite: Invite) {
+        self.next = self.next.max(place);
+        self.push(invite);
+    }
+
     pub(crate) fn push(&mut self, invite: Invite) {
+        self.changed.insert(Part::Invite(invite.participant.clone()));
         self.by_token.insert(invite.token.clone(), self.next);
         self.by_participant.insert(invite.participant.clone(), self.next);
         self.numbers.push(self.next);
@@ -160,7 +219,10 @@ impl Invites {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self { next: self.next, ..Self::default() };
+        let gone = self.invites.drain(..).map(|invite| Part::Invite(invite.participant));
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.extend(gone);
+        *self = Self { next: self.next, changed, ..Self::default() };
     }
 
     fn remove(&mut self, number: u64) -> Option<Invite> {
@@ -169,6 +231,7 @@ impl Invites {
         let invite = self.invites.remove(at);
         self.by_token.remove(&invite.token);
         self.by_participant.remove(&invite.participant);
+        self.changed.insert(Part::Invite(invite.participant.clone()));
         Some(invite)
     }
 }

@@ -42,7 +42,7 @@ impl Room {
                 (transport, create(transport, ice, Some(subscription.remote), &label))
             }
             None => {
-                let prepared = self.roster.get_mut(id).and_then(|p| p.prepared.remove(&name));
+                let prepared = self.roster.receiver_mut(id, &name).and_then(|p| p.prepared.remove(&name));
                 let transport = prepared.ok_or_else(|| Error::NotPrepared(name.clone()))?;
                 (transport, set_remote(transport, subscription.remote))
             }
@@ -84,7 +84,7 @@ impl Room {
             }
             publisher = subscription.outdated.then(|| owner.id.clone());
         }
-        if let Some(participant) = self.roster.get_mut(&id) {
+        if let Some(participant) = self.roster.receiver_mut(&id, &name) {
             let before = participant.subscriptions.insert(subscription);
             commands.extend(before.map(|before| remove(before.transport)));
         }
@@ -120,7 +120,7 @@ impl Room {
 
     /// Ends a participant's own subscription or offer of a stream, silently.
     fn drop_own(&mut self, turn: &mut Turn<'_>, id: &str, stream: &str) {
-        if let Some(participant) = self.roster.get_mut(id) {
+        if let Some(participant) = self.roster.receiver_mut(id, stream) {
             turn.clean_up(participant.forget(stream).map(remove).collect());
         }
     }

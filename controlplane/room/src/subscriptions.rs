@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dataplane_protocol::Command;
+use serde::{Deserialize, Serialize};
 
 use crate::command::retarget;
 use crate::input::SubscribedTrack;
@@ -10,7 +11,7 @@ use crate::participant::StreamTrack;
 use crate::roster::Index;
 
 /// A running subscription.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubscriptionState {
     /// The stream received.
     pub stream: String,
@@ -64,6 +65,18 @@ impl Subscriptions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.in_order.is_empty()
+    }
+
+    /// Where in the order of subscribing the one of a stream is.
+    pub(crate) fn number(&self, stream: &str) -> Option<u64> {
+        self.by_stream.get(stream).copied()
+    }
+
+    /// Puts one back in the place that it had.
+    pub(crate) fn put_back(&mut self, number: u64, subscription: SubscriptionState) {
+        self.by_stream.insert(subscription.stream.clone(), number);
+        self.in_order.insert(number, subscription);
+        self.next = self.next.max(number + 1);
     }
 
     pub(crate) fn get_mut(&mut self, stream: &str) -> Option<&mut SubscriptionState> {

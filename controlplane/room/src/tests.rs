@@ -3,6 +3,7 @@
 mod events;
 mod interleavings;
 mod order;
+mod saved;
 mod streams;
 
 use dataplane_protocol::{Codec, CodecParameters, Command, DtlsRole, MediaKind, RemoteParameters};

@@ -5,6 +5,7 @@ use prost::{Enumeration, Message};
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum MediaKind {
     /// Audio.
     Audio = 0,
@@ -84,6 +85,7 @@ pub enum SrtpProfile {
 
 /// One certificate fingerprint of `a=fingerprint`, RFC 8122.
 #[derive(Clone, PartialEq, Eq, Message)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fingerprint {
     /// Hash function as SDP spells it, lower case: `sha-256`, `sha-384`, `sha-512` or `sha-1`.
     #[prost(string, tag = "1")]
@@ -106,6 +108,7 @@ pub struct Candidate {
 
 /// What the client's SDP says of its end of a transport.
 #[derive(Clone, PartialEq, Eq, Message)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RemoteParameters {
     /// `a=ice-ufrag`, RFC 8839, 4 to 256 characters.
     #[prost(string, tag = "1")]
@@ -123,6 +126,7 @@ pub struct RemoteParameters {
 
 /// A codec as negotiated on one m-line, seen from RTP.
 #[derive(Clone, PartialEq, Eq, Message)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CodecParameters {
     /// Which codec.
     #[prost(enumeration = "Codec", tag = "1")]
@@ -155,6 +159,7 @@ pub struct CodecParameters {
 
 /// One negotiated `a=extmap`.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HeaderExtension {
     /// What it carries.
     #[prost(enumeration = "ExtensionKind", tag = "1")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane_protocol::{CodecParameters, Command};
 
-use crate::{Participant, Room};
+use crate::{Held, HeldSubscription, Participant, Room};
 
 #[derive(Debug)]
 struct Track {
@@ -104,6 +104,17 @@ impl Books {
     }
 
     /// It restarts, holding nothing.
+    /// What a snapshot would show.
+    pub(super) fn held(&self) -> Held {
+        let running = self.running.iter();
+        let subscriptions = running.map(|(number, running)| HeldSubscription {
+            number: *number,
+            transport: running.transport,
+            track: *running.sources.last().unwrap(),
+        });
+        Held { transports: self.transports.keys().copied().collect(), subscriptions: subscriptions.collect() }
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self { given: std::mem::take(&mut self.given), ..Self::default() };
     }

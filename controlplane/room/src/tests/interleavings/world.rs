@@ -7,6 +7,7 @@ use dataplane_protocol::Command;
 use super::books::Books;
 use super::chance::{Chance, Drawn};
 use super::client::{Client, tell};
+use super::kept::Kept;
 use super::ledger::Ledger;
 use crate::*;
 
@@ -63,6 +64,9 @@ pub(super) struct Tally {
     pub(super) refused_subscribes: usize,
     pub(super) lapses: usize,
     pub(super) ends: usize,
+    pub(super) crashes: usize,
+    pub(super) retargets_after_crash: usize,
+    pub(super) orphans: usize,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ pub(super) struct World {
     ids: Drawn,
     books: Books,
     ledger: Ledger,
+    kept: Kept,
     /// Commands without a number, on their way in order.
     changes: VecDeque<Command>,
     /// Everybody and every stream that ever was.
@@ -106,6 +111,7 @@ impl World {
             ids: Drawn::new(seed),
             books: Books::default(),
             ledger: Ledger::default(),
+            kept: Kept::default(),
             changes: VecDeque::new(),
             known: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -132,6 +138,7 @@ impl World {
         self.recall_ids();
         let on_arrival = matches!(asked, Some(Asked::Subscribe { .. }));
         let effects = self.room.apply(self.now, &mut self.ids, input);
+        self.kept.write(&mut self.room);
         let (mut replies, mut runs) = (0, 0);
         for effect in effects {
             match effect {
@@ -331,6 +338,34 @@ impl World {
         self.changes.clear();
         self.pending.iter_mut().for_each(|run| run.stale = true);
         self.happen(Input::MediaRestarted);
+    }
+
+    /// The room's process ends in the midst of everything, and another one goes on with what was kept. The data plane
+    /// and the clients' belief are as they were.
+    pub(super) fn crash(&mut self) {
+        if self.room.ended() {
+            return;
+        }
+        self.tally.crashes += 1;
+        self.pending.clear();
+        self.changes.clear();
+        self.latest.clear();
+        let mut room = self.kept.restore(self.now + RECONNECTION_WINDOW_MS);
+        assert_eq!(room.invites(), self.room.invites());
+        for client in self.clients.values_mut() {
+            client.is_online = false;
+        }
+        for command in room.reconcile(&self.books.held()) {
+            match &command {
+                Command::Retarget(_) => self.tally.retargets_after_crash += 1,
+                _ => self.tally.orphans += 1,
+            }
+            self.books.change(&command);
+        }
+        self.kept.write(&mut room);
+        self.room = room;
+        self.compare();
+        self.ledger.compare(&self.room);
     }
 
     /// Lets all that is under way end; then the data plane holds what the room knows of.
