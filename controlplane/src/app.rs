@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::eventlog::{Destinations, EventLog};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::openvidu::{Hub, Settings, compat, rest, ws};
+use crate::store::Keeping;
 use crate::{page, tls};
 
 /// How long connections may take to end once the server stops.
@@ -44,7 +45,8 @@ pub async fn run(config: &Config) -> Result<(), Error> {
     let listener = listen(config)?;
     let dataplane = Client::spawn(config.control_socket.clone());
     let destinations = Destinations::from_config(config);
-    let app = App::with_events(Settings::from_config(config), config.demo, dataplane, destinations)?;
+    let keeping = Keeping::in_folder(&config.data_dir)?;
+    let app = App::keeping(Settings::from_config(config), config.demo, dataplane, destinations, keeping)?;
     let running = app.serve(listener, tls)?;
     tracing::info!(address = %running.address, url = Settings::from_config(config).public_url(), "serving");
     let [interrupt, terminate] = &mut signals;
@@ -89,27 +91,30 @@ pub struct Running {
 }
 
 impl App {
-    /// Puts the parts together, with events that go nowhere. Call inside a tokio runtime.
+    /// Puts the parts together, with events that go nowhere and nothing that outlives it. Call inside a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Metrics`] when two metrics have one name.
     pub fn new(settings: Settings, demo: bool, dataplane: Client) -> Result<Self, Error> {
-        Self::with_events(settings, demo, dataplane, Destinations::default())
+        Self::keeping(settings, demo, dataplane, Destinations::default(), Keeping::in_memory())
     }
 
-    /// Puts the parts together. Call inside a tokio runtime, with a rustls provider installed.
+    /// Puts the parts together, and goes on with what was kept. Call inside a tokio runtime, with a rustls provider
+    /// installed.
     ///
     /// # Errors
-    /// [`Error::Metrics`] when two metrics have one name, [`Error::Events`] when events cannot be kept.
-    pub fn with_events(
+    /// [`Error::Metrics`] when two metrics have one name, [`Error::Events`] when events cannot be kept,
+    /// [`Error::Store`] when what was kept cannot be read.
+    pub fn keeping(
         settings: Settings,
         demo: bool,
         dataplane: Client,
         destinations: Destinations,
+        keeping: Keeping,
     ) -> Result<Self, Error> {
         let metrics = Metrics::new(&dataplane)?;
         let events = EventLog::start(destinations, &metrics.events)?;
-        let hub = Hub::start(settings, dataplane.clone(), metrics.clone(), events.clone());
+        let hub = Hub::start(settings, dataplane.clone(), metrics.clone(), events.clone(), keeping)?;
         Ok(Self { hub, dataplane, metrics, events, demo })
     }
 

@@ -20,6 +20,9 @@ pub enum Error {
     /// Events cannot be kept.
     #[error("events: {0}")]
     Events(#[from] crate::eventlog::StartError),
+    /// What an earlier run kept cannot be read, or nothing can be kept.
+    #[error("store: {0}")]
+    Store(#[from] crate::store::StoreError),
     /// The server ended by itself.
     #[error("serving failed: {0}")]
     Serve(#[from] std::io::Error),

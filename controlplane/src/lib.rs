@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod openvidu;
 mod page;
 pub mod sdp;
+pub mod store;
 pub mod tls;
 pub mod webhook;

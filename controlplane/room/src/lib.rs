@@ -32,7 +32,7 @@ pub use input::{
 };
 pub use participant::{Invite, Participant, Stream, StreamTrack};
 pub use room::{RECONNECTION_WINDOW_MS, Room, SOCKET_CLOSE_DELAY_MS};
-pub use saved::{Held, HeldSubscription, Part, Receipt, Saved};
+pub use saved::{Held, Part, Receipt, Saved};
 pub use subscriptions::{SubscriptionState, Subscriptions};
 pub use view::{cname, label};
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use dataplane_protocol::Command;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{remove, retarget};
+use crate::command::retarget;
 use crate::participant::{Invite, Participant, StreamTrack};
 use crate::room::Room;
 use crate::subscriptions::SubscriptionState;
@@ -60,24 +60,25 @@ pub struct Saved {
     pub receipts: Vec<(String, String, Receipt)>,
 }
 
-/// What the data plane holds that is a room's.
+/// What the data plane sends: of all rooms, since it knows of none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Its transports.
-    pub transports: Vec<u64>,
-    /// Its subscriptions.
-    pub subscriptions: Vec<HeldSubscription>,
+    /// The track, or layer, that is sent, by subscription.
+    tracks: HashMap<u64, u64>,
+    /// The transports that something is sent on.
+    used: HashSet<u64>,
 }
 
-/// A subscription as the data plane has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeldSubscription {
-    /// Its id.
-    pub number: u64,
-    /// The subscriber's path.
-    pub transport: u64,
-    /// The track, or layer, that is sent.
-    pub track: u64,
+impl Held {
+    /// From subscriptions, each with its transport and the track that is sent.
+    pub fn new(subscriptions: impl IntoIterator<Item = (u64, u64, u64)>) -> Self {
+        let mut held = Self::default();
+        for (number, transport, track) in subscriptions {
+            held.tracks.insert(number, track);
+            held.used.insert(transport);
+        }
+        held
+    }
 }
 
 impl Room {
@@ -140,25 +141,22 @@ impl Room {
         }
     }
 
-    /// Commands, in order, that make the data plane hold for this room what the room holds, after both went on without
-    /// each other. An offer whose answer the data plane has seen, and the room has not, is given up: its SSRCs are used.
+    /// Commands that make the data plane send for this room what the room has, after both went on without each other.
+    /// An offer whose answer the data plane has seen, and the room has not, is given up: its SSRCs are used. Transports
+    /// that are nobody's are for the caller to remove, afterwards.
     pub fn reconcile(&mut self, held: &Held) -> Vec<Command> {
-        let used: HashSet<u64> = held.subscriptions.iter().map(|subscription| subscription.transport).collect();
         for id in self.everyone() {
             let Some(participant) = self.participant(&id) else { continue };
-            let doubtful = participant.prepared.iter().filter(|(_, transport)| used.contains(transport));
+            let doubtful = participant.prepared.iter().filter(|(_, transport)| held.used.contains(transport));
             for stream in doubtful.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
                 self.roster.receiver_mut(&id, &stream).map(|p| p.prepared.remove(&stream));
             }
         }
-        let wanted: HashMap<u64, &StreamTrack> = self.sources().collect();
-        let astray = held.subscriptions.iter().filter_map(|subscription| {
-            let track = wanted.get(&subscription.number)?;
-            track.layers().all(|layer| layer != subscription.track).then(|| retarget(subscription.number, track))
+        let astray = self.sources().filter_map(|(number, track)| {
+            let sent = held.tracks.get(&number)?;
+            track.layers().all(|layer| layer != *sent).then(|| retarget(number, track))
         });
-        let known: HashSet<u64> = self.transports().collect();
-        let orphans = held.transports.iter().filter(|transport| !known.contains(transport));
-        astray.chain(orphans.map(|transport| remove(*transport))).collect()
+        astray.collect()
     }
 
     /// The data plane's transports that its streams, subscriptions and offers have.

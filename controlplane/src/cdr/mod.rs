@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+use crate::eventlog::Held;
 use crate::metrics::EventMetrics;
 use files::{Files, KEPT_BYTES};
 
@@ -22,7 +23,7 @@ const BATCH: usize = 1 << 20;
 
 #[derive(Debug)]
 enum Message {
-    Line(Vec<u8>),
+    Line(Vec<u8>, Held),
     Stop(oneshot::Sender<()>),
 }
 
@@ -55,11 +56,11 @@ impl Cdr {
         &self.dir
     }
 
-    /// Writes a line, which ends with a line feed. Never waits.
-    pub fn write(&self, line: Vec<u8>) {
+    /// Writes a line, which ends with a line feed. Never waits. `held` is let go of once it is written.
+    pub fn write(&self, line: Vec<u8>, held: Held) {
         let len = line.len();
         let before = self.backlog.fetch_add(len, Ordering::Relaxed);
-        if before > MAX_BACKLOG || self.messages.send(Message::Line(line)).is_err() {
+        if before > MAX_BACKLOG || self.messages.send(Message::Line(line, held)).is_err() {
             self.backlog.fetch_sub(len, Ordering::Relaxed);
             self.metrics.cdr_lost(1);
             tracing::error!("the CDR file takes no lines: one is lost");
@@ -78,8 +79,12 @@ impl Cdr {
 fn write_all(mut files: Files, messages: &Receiver<Message>, backlog: &AtomicUsize, metrics: &EventMetrics) {
     let mut next = messages.recv().ok();
     while let Some(message) = next.take() {
+        let mut held = Vec::new();
         let mut batch = match message {
-            Message::Line(line) => line,
+            Message::Line(line, first) => {
+                held.push(first);
+                line
+            }
             Message::Stop(told) => {
                 let _ = told.send(());
                 return;
@@ -88,7 +93,8 @@ fn write_all(mut files: Files, messages: &Receiver<Message>, backlog: &AtomicUsi
         let mut lines = 1;
         while batch.len() < BATCH {
             match messages.try_recv() {
-                Ok(Message::Line(line)) => {
+                Ok(Message::Line(line, more)) => {
+                    held.push(more);
                     batch.extend_from_slice(&line);
                     lines += 1;
                 }
@@ -107,6 +113,7 @@ fn write_all(mut files: Files, messages: &Receiver<Message>, backlog: &AtomicUsi
                 metrics.cdr_lost(lines);
             }
         }
+        drop(held);
         if next.is_none() {
             next = messages.recv().ok();
         }

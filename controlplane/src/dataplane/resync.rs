@@ -1,7 +1,7 @@
 //! What a data plane held when the control plane (re)connected to it.
 //!
 //! The data plane goes on forwarding while no control plane is there, so that its state is the truth. Transports that
-//! this control plane did not create belong to calls of its predecessor: they are reported and left alone.
+//! this control plane did not create belong to calls of its predecessor: they are reported, for the adapter to take over.
 
 use std::collections::HashSet;
 
@@ -58,10 +58,10 @@ impl Holdings {
             "the data plane holds"
         );
         if !self.unknown.is_empty() {
-            tracing::warn!(
+            tracing::info!(
                 count = self.unknown.len(),
                 labels = ?self.unknown_labels,
-                "transports of an earlier control plane go on forwarding; they are left alone"
+                "transports of an earlier control plane are there"
             );
         }
         if !self.lost.is_empty() {

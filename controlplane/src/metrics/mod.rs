@@ -6,6 +6,7 @@
 
 mod dataplane;
 mod events;
+mod store;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, 
 use crate::dataplane::Client;
 use dataplane::DataPlaneCollector;
 pub use events::EventMetrics;
+pub use store::StoreMetrics;
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +34,8 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// What becomes of events.
     pub events: EventMetrics,
+    /// What the store does.
+    pub store: StoreMetrics,
     rest: IntCounterVec,
     rest_time: HistogramVec,
     signalling: IntCounterVec,
@@ -70,7 +74,8 @@ impl Metrics {
         registry.register(Box::new(rest_time.clone()))?;
         registry.register(Box::new(signalling.clone()))?;
         let events = EventMetrics::new(&registry)?;
-        Ok(Self { registry, sessions, connections, sockets, streams, events, rest, rest_time, signalling })
+        let store = StoreMetrics::new(&registry)?;
+        Ok(Self { registry, sessions, connections, sockets, streams, events, store, rest, rest_time, signalling })
     }
 
     /// Counts a REST request. `route` is the route's pattern, never the path itself: each value is a time series.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use controlplane_room::{Invite, Notice, Participant, Room, Stream, StreamDescription};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::compat::{metadata, reason, role_name, token_url};
 use super::rpc::notification;
 
 /// What a session was created with; the room knows none of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SessionProperties {
     pub(super) media_mode: String,
     pub(super) recording_mode: String,
@@ -22,7 +23,7 @@ pub(super) struct SessionProperties {
 }
 
 /// What a connection was created with that the room does not know.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ConnectionProperties {
     /// Null or an object with the given keys only.
     pub(super) kurento_options: Value,
@@ -30,7 +31,7 @@ pub(super) struct ConnectionProperties {
 }
 
 /// One entry of `customIceServers`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct IceServer {
     pub(super) url: String,
     pub(super) username: Option<String>,

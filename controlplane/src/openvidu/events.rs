@@ -101,7 +101,7 @@ impl Session<'_> {
         members.put("uniqueSessionId", format!("{}_{}", self.id, self.created_at));
         members.put("timestamp", at_ms);
         fill(&mut members);
-        Record { session: self.id.to_owned(), name, at_ms, members: members.0 }
+        Record { session: self.id.to_owned(), name: name.to_owned(), at_ms, members: members.0 }
     }
 }
 

@@ -1,16 +1,18 @@
 //! All rooms and all RPC sessions, and the tasks that carry effects out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use controlplane_room::{EndReason, Error, Input, Reply};
+use controlplane_room::{EndReason, Error, Held, Input, Reply};
+use dataplane_protocol::{Command, RemoveTransport};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::compat;
 use super::dto::SessionProperties;
+use super::journal::{Journal, Restored};
 use super::media::Media;
 use super::methods;
 use super::room::{Respond, RoomHandle, Step};
@@ -19,9 +21,13 @@ use super::settings::Settings;
 use crate::dataplane::Client;
 use crate::eventlog::EventLog;
 use crate::metrics::Metrics;
+use crate::store::{Keeping, StoreError};
 
-/// How many removals wait for each other at most when everything is shut down.
+/// How long removals may take when everything is shut down.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long events that have arrived may wait for more of them to be forgotten.
+const TIDY: Duration = Duration::from_millis(5);
 
 /// The adapter's state.
 pub struct Hub {
@@ -29,6 +35,7 @@ pub struct Hub {
     pub(super) media: Media,
     pub(crate) metrics: Metrics,
     pub(super) events: EventLog,
+    pub(super) journal: Arc<Journal>,
     clock: Clock,
     rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
     sessions: Mutex<HashMap<String, Arc<RpcSession>>>,
@@ -41,22 +48,56 @@ struct Clock {
     started: Instant,
 }
 
-impl Hub {
-    /// An empty hub. Call inside a tokio runtime: it watches the data plane and collects unused sessions.
-    pub fn start(settings: Settings, dataplane: Client, metrics: Metrics, events: EventLog) -> Arc<Self> {
+impl Clock {
+    fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started_unix_ms: since_epoch.as_millis() as u64, started: Instant::now() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started_unix_ms + self.started.elapsed().as_millis() as u64
+    }
+}
+
+impl Hub {
+    /// A hub with the rooms of an earlier one. Call inside a tokio runtime: it watches the data plane and collects unused
+    /// sessions.
+    ///
+    /// # Errors
+    /// When what the earlier one wrote down cannot be read.
+    pub fn start(
+        settings: Settings,
+        dataplane: Client,
+        metrics: Metrics,
+        events: EventLog,
+        keeping: Keeping,
+    ) -> Result<Arc<Self>, StoreError> {
+        let clock = Clock::new();
+        let restored = Restored::load(keeping, events.clone(), metrics.store.clone(), clock.now_ms())?;
+        let Restored { journal, rooms, sessions, instance, lost_until } = restored;
         let hub = Arc::new(Self {
             settings,
             media: Media::new(dataplane),
             metrics,
             events,
-            clock: Clock { started_unix_ms: since_epoch.as_millis() as u64, started: Instant::now() },
-            rooms: Mutex::default(),
-            sessions: Mutex::default(),
+            journal,
+            clock,
+            rooms: Mutex::new(rooms.iter().map(|room| (room.id.clone(), room.clone())).collect()),
+            sessions: Mutex::new(sessions.iter().map(|(session, _)| (session.id.clone(), session.clone())).collect()),
         });
-        tokio::spawn(watch_dataplane(hub.clone()));
+        if !rooms.is_empty() {
+            tracing::info!(sessions = rooms.len(), connections = sessions.len(), "sessions of an earlier run go on");
+        }
+        for (session, requests) in sessions {
+            tokio::spawn(work(hub.clone(), session, requests));
+        }
+        for room in rooms {
+            hub.wake(&room, lost_until);
+        }
+        tokio::spawn(watch_dataplane(hub.clone(), instance));
         tokio::spawn(collect_garbage(hub.clone()));
-        hub
+        tokio::spawn(tidy(hub.journal.clone()));
+        Ok(hub)
     }
 
     /// Ends all sessions; clients are told why.
@@ -96,7 +137,7 @@ impl Hub {
 
     /// Milliseconds since 1970.
     pub(super) fn now_ms(&self) -> u64 {
-        self.clock.started_unix_ms + self.clock.started.elapsed().as_millis() as u64
+        self.clock.now_ms()
     }
 
     pub(super) fn room(&self, id: &str) -> Option<Arc<RoomHandle>> {
@@ -122,8 +163,10 @@ impl Hub {
         } else if rooms.contains_key(&id) {
             return None;
         }
-        let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties, self.events.clone()));
+        let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties, self.journal.clone()));
         rooms.insert(id, room.clone());
+        drop(rooms);
+        room.open();
         Some(room)
     }
 
@@ -160,7 +203,7 @@ impl Hub {
     }
 
     /// Starts what a step left to do; gives back what its op waits for.
-    fn follow_up(self: &Arc<Self>, room: &Arc<RoomHandle>, step: Step) -> Vec<(u64, Vec<dataplane_protocol::Command>)> {
+    fn follow_up(self: &Arc<Self>, room: &Arc<RoomHandle>, step: Step) -> Vec<(u64, Vec<Command>)> {
         if step.ended {
             let mut rooms = self.rooms();
             if rooms.get(&room.id).is_some_and(|current| Arc::ptr_eq(current, room)) {
@@ -171,12 +214,7 @@ impl Hub {
             self.retire(peer, Duration::from_millis(after_ms));
         }
         if let Some(at) = step.wake_at {
-            let (hub, room) = (self.clone(), room.clone());
-            let wait = Duration::from_millis(at.saturating_sub(self.now_ms()));
-            tokio::spawn(async move {
-                tokio::time::sleep(wait).await;
-                let _ = hub.perform(&room, Input::Tick, &mut |_, _| {}).await;
-            });
+            self.wake(room, at);
         }
         if step.has_changes {
             let (hub, room) = (self.clone(), room.clone());
@@ -194,6 +232,15 @@ impl Hub {
             tokio::spawn(async move { methods::reoffer(&hub, &room, reoffer).await });
         }
         step.ops
+    }
+
+    fn wake(self: &Arc<Self>, room: &Arc<RoomHandle>, at_ms: u64) {
+        let (hub, room) = (self.clone(), room.clone());
+        let wait = Duration::from_millis(at_ms.saturating_sub(self.now_ms()));
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = hub.perform(&room, Input::Tick, &mut |_, _| {}).await;
+        });
     }
 
     /// A participant has gone: its RPC session cannot come back, and its socket is closed if it does not do so itself.
@@ -289,9 +336,10 @@ async fn work(hub: Arc<Hub>, session: Arc<RpcSession>, mut requests: mpsc::Recei
 }
 
 /// Tells the rooms when the data plane comes back as another process, and catches up on removals when it is the same.
-async fn watch_dataplane(hub: Arc<Hub>) {
+/// `last` is the one that an earlier control plane worked with.
+async fn watch_dataplane(hub: Arc<Hub>, mut last: Option<u64>) {
     let mut watch = hub.media.watch();
-    let mut last = None;
+    let mut is_first = true;
     loop {
         let instance = watch.borrow_and_update().as_ref().map(|hello| hello.instance);
         if let Some(instance) = instance {
@@ -304,11 +352,46 @@ async fn watch_dataplane(hub: Arc<Hub>) {
             } else {
                 hub.media.clean_up(removals).await;
             }
+            if last != Some(instance) {
+                hub.journal.write_instance(instance);
+            }
             last = Some(instance);
+            if std::mem::take(&mut is_first) {
+                take_over(&hub).await;
+            }
         }
         if watch.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Makes what the data plane holds and what the rooms hold one, before anything is asked of it.
+async fn take_over(hub: &Arc<Hub>) {
+    let Some(snapshot) = hub.media.last_snapshot() else { return hub.media.open() };
+    let held = Held::new(snapshot.subscriptions.iter().map(|s| (s.subscription, s.transport, s.track)));
+    let rooms = hub.all_rooms();
+    let astray: Vec<Command> = rooms.iter().flat_map(|room| room.reconcile(hub.now_ms(), &held)).collect();
+    let known: HashSet<u64> = rooms.iter().flat_map(|room| room.lock().room.transports().collect::<Vec<_>>()).collect();
+    let (kept, orphans): (Vec<u64>, Vec<u64>) =
+        snapshot.transports.iter().map(|info| info.transport).partition(|transport| known.contains(transport));
+    if !snapshot.transports.is_empty() {
+        tracing::info!(transports = kept.len(), removed = orphans.len(), moved = astray.len(), "taken over");
+    }
+    hub.media.settle(astray).await;
+    hub.media
+        .settle(orphans.into_iter().map(|transport| Command::RemoveTransport(RemoveTransport { transport })))
+        .await;
+    hub.media.open();
+}
+
+/// Forgets events that have arrived, when no session does anything.
+async fn tidy(journal: Arc<Journal>) {
+    loop {
+        journal.arrival().await;
+        // What arrives together goes together.
+        tokio::time::sleep(TIDY).await;
+        journal.tidy();
     }
 }
 

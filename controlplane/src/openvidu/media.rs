@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use controlplane_room::{IceCredentials, MediaError};
-use dataplane_protocol::{Command, HelloReply};
+use dataplane_protocol::{Command, HelloReply, Snapshot};
 use rand::Rng;
 use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::time::timeout;
 
 use super::info::MAX_LISTENERS;
 use crate::dataplane::{CallError, Client, Notice};
 use crate::sdp::LocalTransport;
 
+/// Longest wait for the end of [`Media::settle`].
+const OPENING: Duration = Duration::from_secs(5);
 /// Removals kept for a data plane that is away.
 const MAX_ORPHANS: usize = 65_536;
 
@@ -23,11 +27,18 @@ pub(super) struct Media {
     /// Removals that could not be delivered.
     orphans: Mutex<Vec<Command>>,
     listeners: Arc<Semaphore>,
+    /// Whether what an earlier control plane left has been dealt with.
+    is_open: watch::Sender<bool>,
 }
 
 impl Media {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, orphans: Mutex::default(), listeners: Arc::new(Semaphore::new(MAX_LISTENERS)) }
+        Self {
+            client,
+            orphans: Mutex::default(),
+            listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            is_open: watch::Sender::new(false),
+        }
     }
 
     /// Who is connected, over time.
@@ -55,6 +66,25 @@ impl Media {
             candidates: hello.candidates.clone(),
             session_id: rand::rng().random_range(1..=i64::MAX as u64),
         })
+    }
+
+    /// What the data plane held when it was connected last.
+    pub(super) fn last_snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.client.last_snapshot()
+    }
+
+    /// Lets commands through.
+    pub(super) fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    /// Sends commands before all others, each whatever became of those before.
+    pub(super) async fn settle(&self, commands: impl IntoIterator<Item = Command>) {
+        for command in commands {
+            if let Err(error) = self.client.call(command).await {
+                tracing::warn!(%error, "the data plane did not settle what an earlier run left");
+            }
+        }
     }
 
     /// Sends commands in order until one fails.
@@ -94,6 +124,10 @@ impl Media {
     }
 
     async fn call(&self, command: Command) -> Result<(), MediaError> {
+        if !*self.is_open.borrow() && self.client.hello().borrow().is_some() {
+            // It is a matter of milliseconds; should it fail, the call says so.
+            let _ = timeout(OPENING, self.is_open.subscribe().wait_for(|open| *open)).await;
+        }
         match self.client.call(command).await {
             Ok(_) => Ok(()),
             // An interrupted command may have been carried out; its removal is kept like one that was never sent.

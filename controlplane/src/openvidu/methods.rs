@@ -141,16 +141,17 @@ impl Call<'_> {
 impl Seated<'_> {
     /// Applies an input and answers with an empty result.
     async fn perform(&self, input: Input, wrong: impl FnOnce(Error) -> Failure) -> Result<(), Failure> {
-        let outcome = self.call.hub.perform(self.room, input, &mut |_, _| self.succeed(Map::new())).await;
+        let outcome = self.call.hub.perform(self.room, input, &mut |inner, _| self.answer(inner, Map::new())).await;
         outcome.map(|_| ()).map_err(|error| self.common(error, wrong))
     }
 
-    fn succeed(&self, result: Map<String, serde_json::Value>) {
-        self.call.ticket.succeed(result);
+    /// Answers at the end of a step.
+    fn answer(&self, inner: &mut Inner, result: Map<String, serde_json::Value>) {
+        inner.answer(self.call.ticket, result);
     }
 
     fn acknowledge(&self) -> Result<(), Failure> {
-        self.succeed(Map::new());
+        self.call.ticket.succeed(Map::new());
         Ok(())
     }
 

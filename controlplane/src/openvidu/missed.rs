@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::time::Instant;
+
+use super::outbox::Note;
 
 /// Notifications that may wait for a client to come back.
 pub(super) const MISSED_FRAMES: usize = 1024;
@@ -19,17 +20,17 @@ pub(super) const UNHEARD_BYTES: usize = MISSED_BYTES;
 /// Texts in order, with their size.
 #[derive(Debug, Default)]
 struct Texts {
-    frames: VecDeque<Utf8Bytes>,
+    frames: VecDeque<Note>,
     bytes: usize,
 }
 
 impl Texts {
-    fn push(&mut self, frame: Utf8Bytes) {
+    fn push(&mut self, frame: Note) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
 
-    fn push_front(&mut self, frame: Utf8Bytes) {
+    fn push_front(&mut self, frame: Note) {
         self.bytes += frame.len();
         self.frames.push_front(frame);
     }
@@ -55,7 +56,7 @@ pub(super) struct Missed(Texts);
 
 impl Missed {
     /// Adds the newest.
-    pub(super) fn push(&mut self, frame: Utf8Bytes) -> Result<(), Overflow> {
+    pub(super) fn push(&mut self, frame: Note) -> Result<(), Overflow> {
         self.0.push(frame);
         if self.0.fits(MISSED_FRAMES, MISSED_BYTES) { Ok(()) } else { Err(Overflow) }
     }
@@ -79,7 +80,7 @@ impl Missed {
     }
 
     /// Takes everything, oldest first.
-    pub(super) fn take(&mut self) -> VecDeque<Utf8Bytes> {
+    pub(super) fn take(&mut self) -> VecDeque<Note> {
         std::mem::take(&mut self.0).frames
     }
 }
@@ -94,7 +95,7 @@ pub(super) struct Unheard {
 
 impl Unheard {
     /// Adds the newest.
-    pub(super) fn push(&mut self, now: Instant, frame: Utf8Bytes) {
+    pub(super) fn push(&mut self, now: Instant, frame: Note) {
         self.texts.push(frame);
         self.times.push_back(now);
         while !self.texts.fits(UNHEARD_FRAMES, UNHEARD_BYTES) && self.drop_oldest() {}
@@ -119,15 +120,15 @@ pub(super) struct Undelivered {
     /// Written, but perhaps into the void.
     pub(super) unheard: Unheard,
     /// Not written, oldest first.
-    pub(super) unwritten: Vec<Utf8Bytes>,
+    pub(super) unwritten: Vec<Note>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn texts(range: std::ops::Range<usize>) -> Vec<Utf8Bytes> {
-        range.map(|i| Utf8Bytes::from(format!("{i:04}"))).collect()
+    fn texts(range: std::ops::Range<usize>) -> Vec<Note> {
+        range.map(|i| Note::from(format!("{i:04}"))).collect()
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod events;
 mod hearing;
 mod hub;
 mod info;
+mod journal;
 mod media;
 mod methods;
 mod missed;

@@ -12,17 +12,57 @@ use tokio_util::sync::CancellationToken;
 
 use super::hearing::Hearing;
 use super::missed::{Undelivered, Unheard};
+use crate::store::Cursor;
 
 /// Frames that may wait for a slow reader before it is disconnected.
 const OUTBOX_FRAMES: usize = 1024;
 /// Bytes that may wait for a slow reader: several joins of a large room. One frame may always wait, however long.
 const OUTBOX_BYTES: usize = 8 << 20;
 
+/// A notification, and where to note that it has left.
+#[derive(Clone, Debug)]
+pub(super) struct Note {
+    pub(super) text: Utf8Bytes,
+    mark: Option<(Arc<Cursor>, u64)>,
+}
+
+impl Note {
+    /// A notification with its number.
+    pub(super) fn new(text: Utf8Bytes, number: u64, cursor: Option<&Arc<Cursor>>) -> Self {
+        Self { text, mark: cursor.map(|cursor| (cursor.clone(), number)) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    fn has_left(&self) {
+        if let Some((cursor, number)) = &self.mark {
+            cursor.advance(*number);
+        }
+    }
+}
+
+impl PartialEq for Note {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Note {}
+
+#[cfg(test)]
+impl<T: Into<Utf8Bytes>> From<T> for Note {
+    fn from(text: T) -> Self {
+        Self::new(text.into(), 0, None)
+    }
+}
+
 /// What a socket is to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// A notification: when this socket does not deliver it, the next one shall.
-    Notice(Utf8Bytes),
+    Notice(Note),
     /// A response: of no use to anybody but the socket that asked.
     Answer(Utf8Bytes),
     /// The end.
@@ -32,7 +72,8 @@ pub(super) enum Frame {
 impl Frame {
     fn len(&self) -> usize {
         match self {
-            Self::Notice(text) | Self::Answer(text) => text.len(),
+            Self::Notice(note) => note.len(),
+            Self::Answer(text) => text.len(),
             Self::Close(..) => 0,
         }
     }
@@ -111,8 +152,9 @@ impl Outbox {
     /// The frame that was taken last has been written.
     pub(super) fn written(&self) {
         let mut queue = self.queue();
-        if let Some(Frame::Notice(text)) = queue.writing.take() {
-            queue.unheard.push(Instant::now(), text);
+        if let Some(Frame::Notice(note)) = queue.writing.take() {
+            note.has_left();
+            queue.unheard.push(Instant::now(), note);
         }
     }
 
@@ -137,7 +179,7 @@ impl Outbox {
         unheard.forget_before(heard);
         queue.is_overrun = true;
         let unwritten = writing.into_iter().chain(waiting).filter_map(|frame| match frame {
-            Frame::Notice(text) => Some(text),
+            Frame::Notice(note) => Some(note),
             Frame::Answer(_) | Frame::Close(..) => None,
         });
         Undelivered { unheard: if is_silent { unheard } else { Unheard::default() }, unwritten: unwritten.collect() }
@@ -250,10 +292,10 @@ mod tests {
         written(2);
         assert_eq!(outbox.pop(), Some(notice("c")));
         let undelivered = outbox.take_undelivered(true);
-        assert_eq!(undelivered.unwritten, ["c", "d"].map(Utf8Bytes::from));
+        assert_eq!(undelivered.unwritten, ["c", "d"].map(Note::from));
         let mut missed = crate::openvidu::missed::Missed::default();
         missed.put_back(undelivered).unwrap();
-        assert_eq!(missed.take(), ["b", "c", "d"].map(Utf8Bytes::from));
+        assert_eq!(missed.take(), ["b", "c", "d"].map(Note::from));
         assert!(!outbox.push(notice("e")), "it was given up");
     }
 

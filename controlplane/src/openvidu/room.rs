@@ -4,16 +4,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
-use controlplane_room::{Effect, EndReason, Error, Input, Reply, Room};
+use controlplane_room::{Effect, EndReason, Error, Held, Input, Reply, Room};
 use dataplane_protocol::Command;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::compat::RandomIds;
 use super::dto::{self, ConnectionProperties, SessionProperties};
 use super::endpoints::Endpoints;
 use super::events::Session;
+use super::journal::{Journal, Unwritten};
 use super::media::Media;
-use super::session::RpcSession;
-use crate::eventlog::{EventLog, Record};
+use super::outbox::Note;
+use super::session::{RpcSession, Ticket};
+use crate::eventlog::Record;
 use crate::sdp::{PublishedMedia, SubscribePlan};
 
 /// A session of OpenVidu.
@@ -22,7 +26,7 @@ pub(super) struct RoomHandle {
     pub(super) id: String,
     pub(super) created_at: u64,
     pub(super) properties: SessionProperties,
-    events: EventLog,
+    journal: Arc<Journal>,
     inner: Mutex<Inner>,
 }
 
@@ -44,10 +48,38 @@ pub(super) struct Inner {
     changes: VecDeque<Vec<Command>>,
     /// Somebody carries them out.
     is_changing: bool,
+    /// What is not written down yet.
+    pub(super) unwritten: Unwritten,
+    /// What goes out once it is, in order.
+    pub(super) outgoing: Vec<Outgoing>,
+}
+
+/// Something for clients.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A notification.
+    Notice {
+        /// Rises within the room.
+        number: u64,
+        /// Connections and their sessions.
+        to: Vec<(String, Arc<RpcSession>)>,
+        text: Utf8Bytes,
+    },
+    /// A response, to the socket of this number.
+    Answer(Arc<RpcSession>, u64, Utf8Bytes),
+}
+
+/// What a room has from an earlier control plane, besides the model.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    pub(super) published: HashMap<String, Negotiated>,
+    pub(super) offers: HashMap<String, HashMap<String, SubscribePlan>>,
+    pub(super) connections: HashMap<String, Arc<ConnectionProperties>>,
+    pub(super) unwritten: Unwritten,
 }
 
 /// What was negotiated with a publisher.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Negotiated {
     pub(super) media: Arc<Vec<PublishedMedia>>,
     /// It gets its own stream back, also over its next transport.
@@ -82,28 +114,78 @@ pub(super) struct Reoffer {
 pub(super) type Respond<'a> = &'a mut (dyn FnMut(&mut Inner, &Reply) + Send);
 
 impl RoomHandle {
-    /// A new session, of which the event log is told.
-    pub(super) fn new(id: String, created_at: u64, properties: SessionProperties, events: EventLog) -> Self {
+    /// A new session, which is written down with its first step, [`Self::open`] at the latest.
+    pub(super) fn new(id: String, created_at: u64, properties: SessionProperties, journal: Arc<Journal>) -> Self {
+        let inherited = Inherited { unwritten: Unwritten::new_session(), ..Inherited::default() };
+        Self::restored(Room::new(id), created_at, properties, journal, inherited)
+    }
+
+    /// A session as it was.
+    pub(super) fn restored(
+        room: Room,
+        created_at: u64,
+        properties: SessionProperties,
+        journal: Arc<Journal>,
+        inherited: Inherited,
+    ) -> Self {
+        let Inherited { published, offers, connections, unwritten } = inherited;
+        let id = room.id().to_owned();
         let inner = Inner {
-            room: Room::new(id.clone()),
+            room,
             peers: HashMap::new(),
-            published: HashMap::new(),
-            offers: HashMap::new(),
-            connections: HashMap::new(),
+            published,
+            offers,
+            connections,
             endpoints: Endpoints::default(),
             changes: VecDeque::new(),
             is_changing: false,
+            unwritten,
+            outgoing: Vec::new(),
         };
-        let room = Self { id, created_at, properties, events, inner: Mutex::new(inner) };
-        room.record(|session| session.created());
-        room
+        Self { id, created_at, properties, journal, inner: Mutex::new(inner) }
     }
 
-    /// Tells the event log, when there is one. Under the lock, so that events keep the order of the room.
-    fn record(&self, record: impl FnOnce(Session<'_>) -> Record) {
-        if self.events.is_on() {
-            self.events.record(record(Session { id: &self.id, created_at: self.created_at }));
+    /// Writes a new session down, and tells of it.
+    pub(super) fn open(&self) {
+        let mut inner = self.lock();
+        let mut events = Vec::new();
+        self.record(&mut events, |session| session.created());
+        self.journal.write(self, &mut inner, self.created_at, events);
+    }
+
+    /// Adds to the events of a step, when anybody reads them.
+    fn record(&self, events: &mut Vec<Record>, record: impl FnOnce(Session<'_>) -> Record) {
+        if self.journal.has_readers() {
+            events.push(record(Session { id: &self.id, created_at: self.created_at }));
         }
+    }
+
+    /// Makes the room's picture of the data plane true again, after both went on without each other; gives what the data
+    /// plane is to do.
+    pub(super) fn reconcile(&self, now_ms: u64, held: &Held) -> Vec<Command> {
+        let mut inner = self.lock();
+        let commands = inner.room.reconcile(held);
+        self.write_down(&mut inner, now_ms, Vec::new());
+        commands
+    }
+
+    /// Writes down what has changed; then what is outgoing goes out. Gives those who have lapsed by it.
+    fn write_down(&self, inner: &mut Inner, now_ms: u64, events: Vec<Record>) -> Vec<String> {
+        for part in inner.room.take_changed() {
+            inner.unwritten.add(part);
+        }
+        self.journal.write(self, inner, now_ms, events);
+        let mut lapsed = Vec::new();
+        for outgoing in inner.outgoing.drain(..) {
+            match outgoing {
+                Outgoing::Notice { number, to, text } => {
+                    let told = |peer: &RpcSession| peer.notify(Note::new(text.clone(), number, peer.cursor.get()));
+                    lapsed.extend(to.into_iter().filter(|(_, peer)| !told(peer)).map(|(id, _)| id));
+                }
+                Outgoing::Answer(session, generation, text) => session.answer(generation, text),
+            }
+        }
+        lapsed
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -116,7 +198,7 @@ impl RoomHandle {
         let mut inner = self.lock();
         let mut has_removed = matches!(input, Input::Remove { .. } | Input::MediaRestarted);
         let effects = inner.room.apply(now_ms, &mut RandomIds, input);
-        let mut step = Step::default();
+        let (mut step, mut events) = (Step::default(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Reply(outcome) => {
@@ -127,7 +209,7 @@ impl RoomHandle {
                 }
                 Effect::Notify { to, notice } => {
                     if let Some(text) = dto::notice(&inner.room, &notice) {
-                        step.lapsed.extend(inner.notify(to, &text.into()));
+                        inner.notify(&self.journal, to, text.into());
                     }
                 }
                 Effect::Run(run) => match run.op {
@@ -146,13 +228,13 @@ impl RoomHandle {
                 Effect::Reoffer { participant, publisher, stream } => {
                     step.reoffers.push(Reoffer { participant, publisher, stream });
                 }
-                Effect::Event(event) => self.record(|session| session.happened(now_ms, &event)),
+                Effect::Event(event) => self.record(&mut events, |session| session.happened(now_ms, &event)),
                 Effect::WakeAt(at) => step.wake_at = Some(step.wake_at.map_or(at, |earlier| earlier.min(at))),
                 Effect::Ended { reason } => {
                     step.ended = true;
                     // OpenVidu's garbage collector leaves no trace.
                     if reason != EndReason::Unused {
-                        self.record(|session| session.destroyed(now_ms, reason));
+                        self.record(&mut events, |session| session.destroyed(now_ms, reason));
                     }
                 }
             }
@@ -160,6 +242,7 @@ impl RoomHandle {
         if has_removed {
             inner.sweep();
         }
+        step.lapsed = self.write_down(&mut inner, now_ms, events);
         step.has_changes = !inner.changes.is_empty() && !std::mem::replace(&mut inner.is_changing, true);
         step
     }
@@ -180,18 +263,40 @@ impl RoomHandle {
 }
 
 impl Inner {
-    /// Sends a notification; gives those who have lapsed by it.
-    pub(super) fn notify(&self, to: Vec<String>, text: &Utf8Bytes) -> impl Iterator<Item = String> {
-        to.into_iter().filter(|id| self.peers.get(id).is_some_and(|peer| !peer.notify(text.clone())))
+    /// Sends a notification at the end of the step.
+    pub(super) fn notify(&mut self, journal: &Journal, to: Vec<String>, text: Utf8Bytes) {
+        let to: Vec<_> = to
+            .into_iter()
+            .filter_map(|id| {
+                let peer = self.peers.get(&id)?.clone();
+                Some((id, peer))
+            })
+            .collect();
+        if !to.is_empty() {
+            self.outgoing.push(Outgoing::Notice { number: journal.number(), to, text });
+        }
+    }
+
+    /// Answers a request at the end of the step.
+    pub(super) fn answer(&mut self, ticket: &Ticket, result: Map<String, Value>) {
+        let answer = ticket.take(result);
+        self.outgoing.extend(answer.map(|(session, generation, text)| Outgoing::Answer(session, generation, text)));
     }
 
     /// Keeps an offer until it is answered.
     pub(super) fn keep_offer(&mut self, subscriber: &str, stream: &str, plan: SubscribePlan) {
+        self.unwritten.add_receipt(subscriber, stream);
         self.offers.entry(subscriber.to_owned()).or_default().insert(stream.to_owned(), plan);
+    }
+
+    /// The offer that is not answered yet.
+    pub(super) fn offer(&self, subscriber: &str, stream: &str) -> Option<&SubscribePlan> {
+        self.offers.get(subscriber)?.get(stream)
     }
 
     /// Takes the offer that is being answered.
     pub(super) fn take_offer(&mut self, subscriber: &str, stream: &str) -> Option<SubscribePlan> {
+        self.unwritten.add_receipt(subscriber, stream);
         self.offers.get_mut(subscriber)?.remove(stream)
     }
 

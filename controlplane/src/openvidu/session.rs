@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::missed::Missed;
-use super::outbox::{Frame, Outbox};
+use super::outbox::{Frame, Note, Outbox};
 use super::room::RoomHandle;
 use super::rpc::{self, Failure, Request};
+use crate::store::Cursor;
 
 /// Requests that may wait behind one that is being worked on.
 pub(super) const QUEUED_REQUESTS: usize = 256;
@@ -38,6 +39,8 @@ pub(super) struct RpcSession {
     pub(super) join_tried: OnceLock<()>,
     /// Set by a successful `publishVideo`.
     pub(super) has_published: OnceLock<()>,
+    /// How far it has been told, set with the seat.
+    pub(super) cursor: OnceLock<Arc<Cursor>>,
     /// No more requests are worked on once cancelled.
     pub(super) ended: CancellationToken,
     queue: mpsc::Sender<Asked>,
@@ -92,6 +95,7 @@ impl RpcSession {
             seat: OnceLock::new(),
             join_tried: OnceLock::new(),
             has_published: OnceLock::new(),
+            cursor: OnceLock::new(),
             ended: CancellationToken::new(),
             queue,
             link: Mutex::default(),
@@ -146,25 +150,25 @@ impl RpcSession {
     /// Sends a notification, or keeps it for the next socket. `false` when the session has lapsed by it: the participant
     /// is to be told so, once.
     #[must_use]
-    pub(super) fn notify(&self, text: Utf8Bytes) -> bool {
+    pub(super) fn notify(&self, note: Note) -> bool {
         let mut link = self.link();
         if link.has_lapsed {
             return true;
         }
-        if link.outbox.as_ref().is_some_and(|outbox| outbox.push(Frame::Notice(text.clone()))) {
+        if link.outbox.as_ref().is_some_and(|outbox| outbox.push(Frame::Notice(note.clone()))) {
             return true;
         }
-        if link.missed.push(text).is_err() {
+        if link.missed.push(note).is_err() {
             link.lapse();
         }
         !link.has_lapsed
     }
 
     /// Sends a response to the socket that asked, if it is still there: clients forget what they asked with it.
-    fn answer(&self, generation: u64, text: String) {
+    pub(super) fn answer(&self, generation: u64, text: Utf8Bytes) {
         let link = self.link();
         if let Some(outbox) = link.outbox.as_ref().filter(|_| link.generation == generation) {
-            outbox.push(Frame::Answer(text.into()));
+            outbox.push(Frame::Answer(text));
         }
     }
 
@@ -219,7 +223,17 @@ impl Ticket {
 
     /// Answers with a result.
     pub(super) fn succeed(&self, result: Map<String, Value>) {
-        self.answer(rpc::success(&self.id, result, Some(&self.session.id)));
+        self.answer(self.success(result));
+    }
+
+    /// Takes the right to answer with a result, for whoever sends it; nothing when there is an answer.
+    pub(super) fn take(&self, result: Map<String, Value>) -> Option<(Arc<RpcSession>, u64, Utf8Bytes)> {
+        let is_first = !self.is_answered.swap(true, Ordering::Relaxed);
+        is_first.then(|| (self.session.clone(), self.generation, self.success(result).into()))
+    }
+
+    fn success(&self, result: Map<String, Value>) -> String {
+        rpc::success(&self.id, result, Some(&self.session.id))
     }
 
     /// Answers with one of OpenVidu's errors.
@@ -234,7 +248,7 @@ impl Ticket {
 
     fn answer(&self, text: String) {
         if !self.is_answered.swap(true, Ordering::Relaxed) {
-            self.session.answer(self.generation, text);
+            self.session.answer(self.generation, text.into());
         }
     }
 }

@@ -167,7 +167,8 @@ impl Line {
                 }
                 frame = outbox.next() => {
                     let text = match frame {
-                        Frame::Notice(text) | Frame::Answer(text) => text,
+                        Frame::Notice(note) => note.text,
+                        Frame::Answer(text) => text,
                         Frame::Close(code, reason) => return End::Farewell(code, reason),
                     };
                     tokio::select! {

@@ -2,6 +2,7 @@
 //! which of them are accepted.
 
 use sdp_types::Attribute;
+use serde::{Deserialize, Serialize};
 
 use super::error::SdpError;
 use super::parse::{MAX_KEPT, values, words};
@@ -21,7 +22,7 @@ pub(super) struct Simulcast {
 }
 
 /// One stream, by its rid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Layer {
     pub(super) rid: String,
     /// Announced, but not sent for now (RFC 8853 5.1, `~`).

@@ -2,6 +2,8 @@
 
 use dataplane_protocol::{Candidate, CodecParameters, Fingerprint, HeaderExtension, MediaKind, RemoteParameters};
 
+use serde::{Deserialize, Serialize};
+
 use super::simulcast::Layer;
 
 /// The data plane's end of a transport, as an answer or offer announces it.
@@ -56,7 +58,7 @@ pub struct Policy {
 }
 
 /// Direction attributes of RFC 8866, from the point of view of who wrote them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// `a=sendrecv`, also when nothing is said.
     #[default]
@@ -82,7 +84,7 @@ impl Direction {
 }
 
 /// One accepted m-line of a publisher, in its numbering.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedMedia {
     /// Audio or video.
     pub kind: MediaKind,
@@ -124,7 +126,7 @@ pub struct PublishPlan {
 }
 
 /// One m-line that carries a published track to a subscriber, in the subscriber's numbering.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscribedMedia {
     /// Audio or video.
     pub kind: MediaKind,
@@ -149,7 +151,7 @@ pub struct SubscribedMedia {
 }
 
 /// A subscription, negotiated or offered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscribePlan {
     /// The client's end of the transport; `None` until it answered the server's offer.
     pub remote: Option<RemoteParameters>,
@@ -159,7 +161,7 @@ pub struct SubscribePlan {
 }
 
 /// What writing an answer needs beyond the accepted media: every m-line in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Skeleton {
     pub(super) lines: Vec<Line>,
     pub(super) allow_mixed: bool,
@@ -168,7 +170,7 @@ pub(super) struct Skeleton {
 }
 
 /// One m-line of the offer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     /// `audio`, `video`, `application`, …
     pub(super) media: String,

@@ -12,19 +12,21 @@ mod record;
 mod tests;
 mod worker;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use deliver::Deliverer;
 use lanes::Lanes;
-use queue::{Limits, Queue};
+use queue::{Limits, Queue, trace};
 use worker::{Message, Worker};
 
+use crate::eventlog::Held;
 use crate::metrics::EventMetrics;
 
 /// Longest wait for a receiver, from connecting to the end of its answer.
@@ -87,6 +89,8 @@ pub struct Webhook {
     messages: mpsc::UnboundedSender<Message>,
     backlog: Arc<AtomicUsize>,
     metrics: EventMetrics,
+    /// Events that were found in the queue.
+    seen: Mutex<HashMap<u64, usize>>,
 }
 
 impl Webhook {
@@ -115,7 +119,7 @@ impl Webhook {
         let worker = Worker::new(queue, lanes, deliverer, metrics.clone(), backlog.clone(), messages);
         let thread = std::thread::Builder::new().name("webhook".into());
         thread.spawn(move || runtime.block_on(worker.run()))?;
-        Ok(Self { options, messages: sender, backlog, metrics })
+        Ok(Self { options, messages: sender, backlog, metrics, seen: Mutex::new(recovered.seen) })
     }
 
     /// What it was started with.
@@ -128,16 +132,36 @@ impl Webhook {
         self.options.events.iter().any(|wanted| wanted == event)
     }
 
-    /// Queues an event of a session, behind those before it. Never waits.
-    pub fn send(&self, session: &str, at_ms: u64, body: Vec<u8>) {
+    /// Queues an event of a session, behind those before it. Never waits. `held` is let go of once it is on disk.
+    pub fn send(&self, session: &str, at_ms: u64, body: Vec<u8>, held: Held) {
         let len = body.len();
         let before = self.backlog.fetch_add(len, Ordering::Relaxed);
-        let message = Message::Event { session: session.to_owned(), at_ms, body };
+        let message = Message::Event { session: session.to_owned(), at_ms, body, held };
         if before > MAX_BACKLOG || self.messages.send(message).is_err() {
             self.backlog.fetch_sub(len, Ordering::Relaxed);
             self.metrics.dropped("backlog");
             tracing::error!(session, "the webhook queue takes no events: one is lost");
         }
+    }
+
+    /// Queues an event that an earlier run perhaps queued already, just before it ended; then it is not queued again.
+    pub fn send_again(&self, session: &str, at_ms: u64, body: Vec<u8>, held: Held) {
+        let known = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.get_mut(&trace(session, at_ms, &body)).is_some_and(|count| {
+                let is_known = *count > 0;
+                *count = count.saturating_sub(1);
+                is_known
+            })
+        };
+        if !known {
+            self.send(session, at_ms, body, held);
+        }
+    }
+
+    /// Forgets what [`Self::send_again`] needs.
+    pub fn forget_seen(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
     }
 
     /// Queues all that was sent, delivers what can be delivered in 2 s, and stops.

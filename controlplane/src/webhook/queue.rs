@@ -5,7 +5,9 @@
 //! returns, which the end of the process cannot undo; the end of the machine costs what was not synchronised yet.
 
 use std::collections::{BTreeMap, HashMap};
+
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -86,8 +88,17 @@ pub(super) struct Appended {
 pub(super) struct Recovered {
     /// In order.
     pub(super) waiting: Vec<Waiting>,
+    /// How often which events are in the files, delivered or not.
+    pub(super) seen: HashMap<u64, usize>,
     /// Files whose end could not be read.
     pub(super) damaged: usize,
+}
+
+/// What an event is recognised by when it comes again.
+pub(super) fn trace(session: &str, at_ms: u64, body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (session, at_ms, body).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Queue {
@@ -217,7 +228,7 @@ impl Queue {
             numbers.extend(digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()));
         }
         numbers.sort_unstable();
-        let mut damaged = 0;
+        let (mut damaged, mut seen) = (0, HashMap::new());
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
         for number in numbers {
             self.next_segment = number + 1;
@@ -228,6 +239,9 @@ impl Queue {
             loop {
                 match decode(&bytes[at..]) {
                     Ok(Some((record, len))) => {
+                        if let Record::Event { at_ms, session, body, .. } = record {
+                            *seen.entry(trace(session, at_ms, body)).or_default() += 1;
+                        }
                         self.replay(number, at + len, &record, &mut waiting);
                         at += len;
                     }
@@ -247,7 +261,7 @@ impl Queue {
             }
         }
         self.prune();
-        Ok(Recovered { waiting: waiting.into_values().collect(), damaged })
+        Ok(Recovered { waiting: waiting.into_values().collect(), seen, damaged })
     }
 
     fn replay(&mut self, segment: u64, end: usize, record: &Record<'_>, waiting: &mut BTreeMap<u64, Waiting>) {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::deliver::Deliverer;
 use super::lanes::{Delivery, Lanes, Outcome};
 use super::queue::{Appended, Queue};
+use crate::eventlog::Held;
 use crate::metrics::EventMetrics;
 
 /// How long deliveries may go on once the process stops; what is left is delivered after the next start.
@@ -30,6 +31,8 @@ pub(super) enum Message {
         session: String,
         at_ms: u64,
         body: Vec<u8>,
+        /// To be dropped when the event is on disk.
+        held: Held,
     },
     /// Finish, and tell.
     Stop(oneshot::Sender<()>),
@@ -97,7 +100,10 @@ impl Worker {
             let end = last_round.as_ref().map(|(end, _)| *end);
             tokio::select! {
                 message = self.messages.recv(), if last_round.is_none() => match message {
-                    Some(Message::Event { session, at_ms, body }) => self.take(&session, at_ms, &body),
+                    Some(Message::Event { session, at_ms, body, held }) => {
+                        self.take(&session, at_ms, &body);
+                        drop(held);
+                    }
                     Some(Message::Stop(told)) => last_round = Some((Instant::now() + GRACE, Some(told))),
                     None => last_round = Some((Instant::now() + GRACE, None)),
                 },

@@ -93,6 +93,8 @@ impl Call<'_> {
         let Reply::Joined { participant } = reply else { return };
         let seat = Seat { room: room.clone(), participant: participant.clone() };
         let _ = self.session.seat.set(seat);
+        // What goes out from here on is for it to hear.
+        let _ = self.session.cursor.set(self.hub.journal.cursor());
         inner.peers.insert(participant.clone(), self.session.clone());
         let Some(me) = inner.room.participant(participant) else { return };
         let settings = &self.hub.settings;
@@ -119,7 +121,8 @@ impl Call<'_> {
             turn_credential: &credential,
             ice_servers: dto::ice_servers(&ice_servers),
         };
-        self.ticket.succeed(dto::join_result(&inner.room, me, facts));
+        let result = dto::join_result(&inner.room, me, facts);
+        inner.answer(self.ticket, result);
         tracing::info!(session = room.id, connection = participant, "participant joined");
     }
 }

@@ -112,7 +112,7 @@ impl Seated<'_> {
             result.insert("sdpAnswer".into(), answer.clone().into());
             result.insert("id".into(), stream.clone().into());
             result.insert("createdAt".into(), (*created_at).into());
-            self.succeed(result);
+            self.answer(inner, result);
         };
         let outcome = self.call.hub.perform(self.room, input, &mut respond).await;
         outcome.map(|_| ()).map_err(|error| {

@@ -31,12 +31,12 @@ pub(in crate::openvidu) async fn reoffer(hub: &Arc<Hub>, room: &Arc<RoomHandle>,
     let (offer, plan) = offer_subscribe(&media, &local, cname(&stream), &stream, &mut compat::ssrc);
     let params = json!({"connectionId": publisher, "streamId": stream, "sdpOffer": offer});
     let text = rpc::notification("forciblyReconnectSubscriber", params).into();
-    let (mut waiting, mut lapsed) = (Some(plan), Vec::new());
+    let mut waiting = Some((plan, text));
     let mut respond = |inner: &mut Inner, _: &Reply| {
-        if let Some(plan) = waiting.take() {
+        if let Some((plan, text)) = waiting.take() {
             inner.keep_offer(&participant, &stream, plan);
             inner.endpoints.local(&participant, &publisher, &offer);
-            lapsed.extend(inner.notify(vec![participant.clone()], &text));
+            inner.notify(&hub.journal, vec![participant.clone()], text);
         }
     };
     let input = Input::PrepareSubscribe { participant: participant.clone(), stream: stream.clone(), ice };
@@ -45,9 +45,6 @@ pub(in crate::openvidu) async fn reoffer(hub: &Arc<Hub>, room: &Arc<RoomHandle>,
         Err(error) => {
             tracing::warn!(session = room.id, connection = participant, stream, %error, "no new offer could be made");
         }
-    }
-    for participant in lapsed {
-        let _ = hub.perform(room, Input::Lapse { participant }, &mut |_, _| {}).await;
     }
 }
 
@@ -69,7 +66,7 @@ impl Seated<'_> {
             }
             let mut result = Map::new();
             result.insert("sdpOffer".into(), offer.clone().into());
-            self.succeed(result);
+            self.answer(inner, result);
         };
         let input = Input::PrepareSubscribe { participant: self.me.to_owned(), stream: remote.stream.clone(), ice };
         let outcome = self.call.hub.perform(self.room, input, &mut respond).await;
@@ -163,7 +160,7 @@ impl Seated<'_> {
                 inner.endpoints.local(self.me, &remote.owner, answer);
                 result.insert("sdpAnswer".into(), answer.clone().into());
             }
-            self.succeed(result);
+            self.answer(inner, result);
         };
         let outcome = self.call.hub.perform(self.room, input, &mut respond).await;
         outcome.map(|_| ()).map_err(|error| self.subscribe_failure(error, remote, "answer"))

@@ -49,7 +49,7 @@ impl Seated<'_> {
         let value = value.to_string();
         let participant = self.me.to_owned();
         let input = Input::ChangeStream { participant, property, value, reason: reason.into_owned() };
-        let outcome = self.call.hub.perform(self.room, input, &mut |_, _| self.succeed(Map::new())).await;
+        let outcome = self.call.hub.perform(self.room, input, &mut |inner, _| self.answer(inner, Map::new())).await;
         match outcome {
             Ok(_) => Ok(()),
             // After an unpublish there is nothing to tell anybody, and nothing wrong either.

@@ -14,7 +14,8 @@ fn session() -> Arc<RpcSession> {
 
 fn texts(frames: &[Frame]) -> Vec<String> {
     let text = |frame: &Frame| match frame {
-        Frame::Notice(text) | Frame::Answer(text) => text.to_string(),
+        Frame::Notice(note) => note.text.to_string(),
+        Frame::Answer(text) => text.to_string(),
         Frame::Close(code, _) => code.to_string(),
     };
     frames.iter().map(text).collect()
@@ -159,7 +160,7 @@ impl Client {
     fn take(&mut self, outbox: &Outbox, count: usize) {
         for _ in 0..count {
             if let Some(Frame::Notice(text)) = outbox.begin() {
-                self.on_the_way.push(text.parse().unwrap());
+                self.on_the_way.push(text.text.parse().unwrap());
             }
             outbox.written();
         }

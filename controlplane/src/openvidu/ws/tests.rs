@@ -15,6 +15,7 @@ use crate::dataplane::Client;
 use crate::eventlog::EventLog;
 use crate::metrics::Metrics;
 use crate::openvidu::Settings;
+use crate::store::Keeping;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -73,7 +74,14 @@ async fn closing_a_session_says_bye_and_closes_the_socket() {
 #[tokio::test]
 async fn a_socket_whose_task_fails_gives_its_session_up() {
     let client = no_dataplane();
-    let hub = Hub::start(settings(), client.clone(), Metrics::new(&client).unwrap(), EventLog::default());
+    let hub = Hub::start(
+        settings(),
+        client.clone(),
+        Metrics::new(&client).unwrap(),
+        EventLog::default(),
+        Keeping::in_memory(),
+    )
+    .unwrap();
     let visitor = Visitor { user: "U".into(), address: "A".into() };
     let task = tokio::spawn({
         let hub = hub.clone();

@@ -12,6 +12,7 @@ use super::super::deliver::Deliverer;
 use super::super::lanes::Outcome;
 use super::super::{Options, Webhook};
 use super::Folder;
+use crate::eventlog::Held;
 use crate::metrics::EventMetrics;
 
 /// Longest wait for anything that should come at once.
@@ -173,7 +174,7 @@ async fn events_are_sent_again_until_they_are_taken_and_keep_their_order() {
     let webhook = Webhook::start(options(url), &folder.0, metrics).unwrap();
     assert!(webhook.wants("wanted") && !webhook.wants("unwanted"));
     for n in 0..5 {
-        webhook.send("s", u64::MAX / 2, format!("{{\"n\":{n}}}").into_bytes());
+        webhook.send("s", u64::MAX / 2, format!("{{\"n\":{n}}}").into_bytes(), Held::default());
     }
     let mut seen = Vec::new();
     while seen.len() < 7 {
@@ -203,10 +204,10 @@ async fn what_was_sent_before_a_stop_comes_after_the_next_start() {
     let metrics = || EventMetrics::new(&Registry::new()).unwrap();
     let webhook = Webhook::start(options(format!("http://{closed}/")), &folder.0, metrics()).unwrap();
     for n in 0..3 {
-        webhook.send("s", u64::MAX / 2, vec![b'0' + n]);
+        webhook.send("s", u64::MAX / 2, vec![b'0' + n], Held::default());
     }
     webhook.stop().await;
-    webhook.send("s", 0, b"too late".to_vec());
+    webhook.send("s", 0, b"too late".to_vec(), Held::default());
     let (url, mut requests) = receiver(vec![Deed::Answer(OK)]).await;
     // The thread lets go of the queue just after it tells that it stopped.
     let again = loop {

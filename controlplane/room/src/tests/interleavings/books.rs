@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane_protocol::{CodecParameters, Command};
 
-use crate::{Held, HeldSubscription, Participant, Room};
+use crate::{Held, Participant, Room};
 
 #[derive(Debug)]
 struct Track {
@@ -107,12 +107,11 @@ impl Books {
     /// What a snapshot would show.
     pub(super) fn held(&self) -> Held {
         let running = self.running.iter();
-        let subscriptions = running.map(|(number, running)| HeldSubscription {
-            number: *number,
-            transport: running.transport,
-            track: *running.sources.last().unwrap(),
-        });
-        Held { transports: self.transports.keys().copied().collect(), subscriptions: subscriptions.collect() }
+        Held::new(running.map(|(number, running)| (*number, running.transport, *running.sources.last().unwrap())))
+    }
+
+    pub(super) fn transports(&self) -> Vec<u64> {
+        self.transports.keys().copied().collect()
     }
 
     pub(super) fn clear(&mut self) {

@@ -8,7 +8,7 @@ use crate::*;
 
 #[derive(Clone, Debug)]
 enum Value {
-    Participant(u64, Participant),
+    Participant(u64, Box<Participant>),
     Invite(u64, Invite),
     Receipt(Receipt),
 }
@@ -31,7 +31,7 @@ impl Kept {
         let mut saved = Saved::default();
         for (part, value) in self.0.iter().rev() {
             match (part, value.clone()) {
-                (_, Value::Participant(place, value)) => saved.participants.push((place, reread(&value))),
+                (_, Value::Participant(place, value)) => saved.participants.push((place, reread(&*value))),
                 (_, Value::Invite(place, value)) => saved.invites.push((place, reread(&value))),
                 (Part::Receipt { participant, stream }, Value::Receipt(value)) => {
                     saved.receipts.push((participant.clone(), stream.clone(), reread(&value)));
@@ -45,7 +45,7 @@ impl Kept {
 
 fn value(room: &Room, part: &Part) -> Option<Value> {
     match part {
-        Part::Participant(id) => Some(Value::Participant(room.place_of(id)?, room.participant(id)?.clone())),
+        Part::Participant(id) => Some(Value::Participant(room.place_of(id)?, room.participant(id)?.clone().into())),
         Part::Invite(id) => Some(Value::Invite(room.place_of_invite(id)?, room.invite_of(id)?.clone())),
         Part::Receipt { participant, stream } => {
             Some(room.receipt(participant, stream)).filter(|receipt| !receipt.is_empty()).map(Value::Receipt)

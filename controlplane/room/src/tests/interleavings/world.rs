@@ -356,11 +356,13 @@ impl World {
             client.is_online = false;
         }
         for command in room.reconcile(&self.books.held()) {
-            match &command {
-                Command::Retarget(_) => self.tally.retargets_after_crash += 1,
-                _ => self.tally.orphans += 1,
-            }
+            self.tally.retargets_after_crash += 1;
             self.books.change(&command);
+        }
+        let known: BTreeSet<u64> = room.transports().collect();
+        for orphan in self.books.transports().into_iter().filter(|transport| !known.contains(transport)) {
+            self.tally.orphans += 1;
+            self.books.change(&command::remove(orphan));
         }
         self.kept.write(&mut room);
         self.room = room;
