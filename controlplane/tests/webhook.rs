@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
 mod common;
-mod webhook_bench;
+mod program;
+mod webhook_receiver;
 
 use std::time::Duration;
 
 use common::*;
+use program::*;
 use serde_json::{Value, json};
-use webhook_bench::*;
+use webhook_receiver::*;
 
 /// Checks an event's times and takes them out, so that the rest can be compared as text. `began` are the times at which
 /// what it ends began.
@@ -47,6 +49,7 @@ async fn every_event_has_openvidus_members_in_openvidus_order() {
     let bench = Bench::new("golden");
     let receiver = Receiver::start(Answer::Ok).await;
     let keys = [
+        ("OPENVIDU_WEBHOOK", "true".to_owned()),
         ("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url()),
         ("OPENVIDU_WEBHOOK_HEADERS", "[\"Authorization: Basic abc\"]".to_owned()),
         ("MILLRACE_WEBHOOK_KEY", "a key".to_owned()),
@@ -204,6 +207,7 @@ async fn sessions_end_with_the_reason_of_whoever_ends_them() {
     let bench = Bench::new("reasons");
     let receiver = Receiver::start(Answer::Ok).await;
     let keys = [
+        ("OPENVIDU_WEBHOOK", "true".to_owned()),
         ("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url()),
         ("OPENVIDU_WEBHOOK_EVENTS", "[participantLeft,sessionDestroyed]".to_owned()),
         ("OPENVIDU_SESSIONS_GARBAGE_INTERVAL", "1".to_owned()),
@@ -268,8 +272,11 @@ async fn send(server: &Program, numbers: std::ops::Range<u64>) {
 async fn no_event_is_lost_when_the_control_plane_is_killed() {
     let bench = Bench::new("killed");
     let receiver = Receiver::reserve().await;
-    let keys =
-        [("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url()), ("OPENVIDU_WEBHOOK_EVENTS", "[\"signalSent\"]".to_owned())];
+    let keys = [
+        ("OPENVIDU_WEBHOOK", "true".to_owned()),
+        ("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url()),
+        ("OPENVIDU_WEBHOOK_EVENTS", "[\"signalSent\"]".to_owned()),
+    ];
     let server = bench.start(&keys).await;
     let mut clients = Vec::new();
     for session in SESSIONS {
@@ -309,7 +316,7 @@ async fn no_event_is_lost_when_the_control_plane_is_killed() {
 async fn a_failing_receiver_gets_everything_once_it_works() {
     let bench = Bench::new("failing");
     let receiver = Receiver::start(Answer::Fail).await;
-    let keys = [("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url())];
+    let keys = [("OPENVIDU_WEBHOOK", "true".to_owned()), ("OPENVIDU_WEBHOOK_ENDPOINT", receiver.url())];
     let server = bench.start(&keys).await;
     let mut clients = Vec::new();
     for session in SESSIONS {

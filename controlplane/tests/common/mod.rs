@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use dataplane_protocol::{
     Candidate, Command, Done, ErrorCode, Event, Failure, Fingerprint, FromDataPlane, HelloReply, Message as Frame,
-    Outcome, Reply, Snapshot, Stats, ToDataPlane, TransportEvent, TransportInfo, decode, encode,
+    Outcome, Reply, Snapshot, Stats, SubscriptionInfo, ToDataPlane, TransportEvent, TransportInfo, decode, encode,
 };
 use futures_util::{SinkExt, StreamExt};
 use millrace_controlplane::app::{App, Running};
@@ -182,14 +182,24 @@ impl DataPlaneState {
 }
 
 impl DataPlaneState {
-    /// Its transports, all with clients at one address.
+    /// Its transports, all with clients at one address, and its subscriptions, each sending its first track.
     fn snapshot(&self) -> Snapshot {
         let info = |transport: &u64| TransportInfo {
             transport: *transport,
             remote_address: REMOTE_ADDRESS.into(),
             ..TransportInfo::default()
         };
-        Snapshot { transports: self.transports.iter().map(info).collect(), ..Snapshot::default() }
+        let subscriptions = self.subscriptions.iter().map(|(subscription, (transport, tracks))| SubscriptionInfo {
+            subscription: *subscription,
+            transport: *transport,
+            track: tracks.first().copied().unwrap_or_default(),
+            ..SubscriptionInfo::default()
+        });
+        Snapshot {
+            transports: self.transports.iter().map(info).collect(),
+            subscriptions: subscriptions.collect(),
+            ..Snapshot::default()
+        }
     }
 
     /// With its tracks and subscriptions, as the real one does.

@@ -1,6 +1,7 @@
-//! The real control plane as a process of its own, which can be killed, and a receiver that can fail.
+//! The real control plane as a process of its own, which can be killed.
 
-#![allow(unreachable_pub, reason = "a module of the test beside it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,9 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::common::*;
 
@@ -23,24 +22,24 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Bench {
     folder: PathBuf,
     socket: PathBuf,
-    _dataplane: FakeDataPlane,
+    pub dataplane: FakeDataPlane,
 }
 
 impl Bench {
     pub fn new(name: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let folder = std::env::temp_dir().join(format!("millrace-webhook-{}-{name}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("millrace-program-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let socket = socket_path();
-        Self { folder, socket: socket.clone(), _dataplane: FakeDataPlane::start(socket, 1) }
+        Self { folder, socket: socket.clone(), dataplane: FakeDataPlane::start(socket, 1) }
     }
 
     pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_str().unwrap().to_owned()
     }
 
-    /// Starts the program with a webhook and these keys, and waits until it serves with a data plane.
+    /// Starts the program with these keys, and waits until it serves with a data plane.
     pub async fn start(&self, keys: &[(&str, String)]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-controlplane"));
         command.env_clear().current_dir(&self.folder);
@@ -51,7 +50,6 @@ impl Bench {
             ("SERVER_PORT", "0"),
             ("MILLRACE_BIND_ADDRESS", "127.0.0.1"),
             ("MILLRACE_LOG_FORMAT", "json"),
-            ("OPENVIDU_WEBHOOK", "true"),
         ] {
             command.env(key, value);
         }
@@ -60,6 +58,8 @@ impl Bench {
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let (sender, address) = oneshot::channel();
+        let log = Arc::<Mutex<Vec<Value>>>::default();
+        let written = log.clone();
         // Reads on to the end, so that the program never waits for its log.
         std::thread::spawn(move || {
             let mut sender = Some(sender);
@@ -73,10 +73,11 @@ impl Bench {
                 if entry["level"] == "ERROR" || entry.is_null() {
                     eprintln!("{line}");
                 }
+                written.lock().unwrap().push(entry);
             }
         });
         let address = tokio::time::timeout(SOON, address).await.expect("it does not serve").expect("it has ended");
-        let server = Program { process, address, http: reqwest::Client::builder().no_proxy().build().unwrap() };
+        let server = Program { process, address, http: reqwest::Client::builder().no_proxy().build().unwrap(), log };
         server.until_metric("millrace_dataplane_up", |up| up == 1.0).await;
         server
     }
@@ -91,8 +92,10 @@ impl Drop for Bench {
 /// A running program; it is killed with the value.
 pub struct Program {
     process: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     http: reqwest::Client,
+    /// Its log, as JSON.
+    pub log: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Drop for Program {
@@ -184,141 +187,5 @@ impl Program {
         let prepared = socket.result("prepareReceiveVideoFrom", json!({"sender": stream, "reconnect": false})).await;
         let answer = subscribe_answer(prepared["sdpOffer"].as_str().unwrap());
         socket.result("receiveVideoFrom", json!({"sender": stream, "sdpAnswer": answer})).await;
-    }
-}
-
-/// What a receiver does with requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Ok,
-    Fail,
-    Hang,
-    DieMidBody,
-}
-
-/// A request as it came.
-#[derive(Clone, Debug)]
-pub struct Request {
-    head: String,
-    pub body: String,
-    answer: Answer,
-}
-
-impl Request {
-    pub fn event(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    pub fn header(&self, name: &str) -> &str {
-        let values: Vec<_> = self.head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect();
-        let [value] = values[..] else { panic!("{name} in {}", self.head) };
-        value
-    }
-}
-
-/// The application's own server.
-pub struct Receiver {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    answer: Mutex<Answer>,
-    requests: Mutex<Vec<Request>>,
-    came: Notify,
-}
-
-impl Receiver {
-    pub async fn start(answer: Answer) -> Self {
-        let receiver = Self::reserve().await;
-        receiver.open(answer).await;
-        receiver
-    }
-
-    /// Has an address, at which nobody listens.
-    pub async fn reserve() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let shared = Shared { answer: Mutex::new(Answer::Ok), requests: Mutex::default(), came: Notify::new() };
-        Self { address, shared: Arc::new(shared) }
-    }
-
-    /// Begins to listen.
-    pub async fn open(&self, answer: Answer) {
-        self.answer(answer);
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(socket, shared.clone()));
-            }
-        });
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
-    }
-
-    pub fn answer(&self, answer: Answer) {
-        *self.shared.answer.lock().unwrap() = answer;
-    }
-
-    pub fn count(&self) -> usize {
-        self.shared.requests.lock().unwrap().len()
-    }
-
-    /// What was answered with 200, in order.
-    pub fn taken(&self) -> Vec<Request> {
-        let requests = self.shared.requests.lock().unwrap();
-        requests.iter().filter(|request| request.answer == Answer::Ok).cloned().collect()
-    }
-
-    /// Waits until the requests so far satisfy a condition; gives them.
-    pub async fn until(&self, what: &str, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
-        let wait = async {
-            loop {
-                let came = self.shared.came.notified();
-                let requests = self.shared.requests.lock().unwrap().clone();
-                if condition(&requests) {
-                    return requests;
-                }
-                came.await;
-            }
-        };
-        let waited = tokio::time::timeout(2 * SOON, wait).await;
-        waited.unwrap_or_else(|_| panic!("never came: {what}; {:?}", self.shared.requests.lock().unwrap()))
-    }
-}
-
-async fn serve(mut socket: TcpStream, shared: Arc<Shared>) {
-    while let Some((head, body)) = read(&mut socket).await {
-        let answer = *shared.answer.lock().unwrap();
-        shared.requests.lock().unwrap().push(Request { head, body, answer });
-        shared.came.notify_waiters();
-        let text = match answer {
-            Answer::Ok => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-            Answer::Fail => "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n",
-            Answer::Hang => return std::future::pending().await,
-            Answer::DieMidBody => "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of",
-        };
-        if socket.write_all(text.as_bytes()).await.is_err() || answer == Answer::DieMidBody {
-            return;
-        }
-    }
-}
-
-async fn read(socket: &mut TcpStream) -> Option<(String, String)> {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            if body.len() >= length.parse().unwrap() {
-                return Some((head.to_owned(), body.to_owned()));
-            }
-        }
-        if socket.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
     }
 }
