@@ -1,5 +1,7 @@
 //! The control plane is killed, again and again, while rooms are in use: what was true before is true after.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a panic is the failure")]
+
 mod common;
 mod program;
 mod scripted;
