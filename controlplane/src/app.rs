@@ -218,7 +218,8 @@ async fn signalling(
         Some(value) => (value.to_owned(), false),
         None => (compat::cookie_value(), true),
     };
-    let visitor = ws::Visitor { user: value[..16].to_owned(), address: client_address(&headers, peer) };
+    let visitor =
+        ws::Visitor { user: value[..16].to_owned(), address: rest::client_address(&headers, peer).to_string() };
     let upgrade = upgrade.max_message_size(ws::MAX_READ).max_frame_size(ws::MAX_READ);
     let span = tracing::info_span!(parent: None, "socket", address = visitor.address);
     let mut response = upgrade.on_upgrade(move |socket| ws::serve(app.hub.clone(), visitor, socket).instrument(span));
@@ -233,13 +234,6 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == compat::COOKIE).map(|(_, value)| value)
-}
-
-/// The address that the proxy in front tells, or the peer's own.
-fn client_address(headers: &HeaderMap, peer: SocketAddr) -> String {
-    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let first = forwarded.and_then(|list| list.split(',').next()).map(str::trim).filter(|first| !first.is_empty());
-    first.map_or_else(|| peer.ip().to_string(), str::to_owned)
 }
 
 /// One span per request, with a number to find it by.

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use millrace_controlplane::config::{Config, LogFormat};
+use millrace_controlplane::config::{Config, LogFormat, Report, Wanted};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -13,7 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let loaded = match Config::from_process() {
-        Ok(loaded) => loaded,
+        Ok(Wanted::Server(loaded)) => loaded,
+        Ok(Wanted::Report(report)) => return tell(&report),
         Err(error) => error.exit(),
     };
     log(&loaded.config);
@@ -34,6 +35,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The report of `check-config`: 2 when the server cannot start with the configuration.
+fn tell(report: &Report) -> ExitCode {
+    // Who reads only the first lines and closes the pipe has seen enough.
+    let _ = std::io::stdout().write_all(report.text.as_bytes());
+    if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
 fn log(config: &Config) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -46,8 +46,8 @@ async fn index() -> Response {
     embedded("index.html").unwrap_or_else(|| Html(NOT_BUILT).into_response())
 }
 
-async fn file(uri: Uri) -> Response {
-    embedded(uri.path().trim_start_matches('/')).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+async fn file(State(hub): State<Arc<Hub>>, request: Request) -> Response {
+    embedded(request.uri().path().trim_start_matches('/')).unwrap_or_else(|| rest::unmapped(&hub, &request))
 }
 
 fn embedded(path: &str) -> Option<Response> {

@@ -338,18 +338,37 @@ async fn configuration_paths() {
         "/cdr",
         "/openvidu/api/x",
         "//openvidu/api/sessions",
+        "/dashboard",
+        "/dashboard/",
+        "/no",
     ] {
-        let status = open(closed).await.unwrap().status();
-        assert!(status == 401 || (closed.starts_with("//") && status == 404), "{closed}: {status}");
+        assert_eq!(open(closed).await.unwrap().status(), 401, "{closed}");
     }
-    for (path, status) in
-        [("/openvidu/accept-certificate", 200), ("/metrics", 200), ("/healthz", 200), ("/", 200), ("/no", 404)]
-    {
+    for missing in ["/dashboard", "/dashboard/app.js", "/no", "/openvidu/recordings/r/r.mp4"] {
+        assert_eq!(server.request("GET", missing).send().await.unwrap().status(), 403, "{missing}");
+    }
+    let missing = open("/favicon.ico").await.unwrap();
+    assert!(missing.status() == 401 && missing.headers().get("www-authenticate").is_none());
+    for (path, status) in [("/openvidu/accept-certificate", 200), ("/metrics", 200), ("/healthz", 200), ("/", 200)] {
         assert_eq!(open(path).await.unwrap().status().as_u16(), status, "{path}");
     }
     for path in ["/openvidu/api/sessions/", "/api/sessions", "/api/sessions/", "/config/openvidu-version", "/cdr"] {
         assert_eq!(server.request("GET", path).send().await.unwrap().status(), 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_older_generation_says_openly_what_is_not_there() {
+    let server = Server::with(Settings { compat: Generation::V2_20, ..settings() }).await;
+    let open = async |path: &str| {
+        let answer = server.http.get(format!("http://{}{path}", server.address)).send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null))
+    };
+    let (status, error) = open("/no").await;
+    assert_eq!((status, &error["path"]), (404, &json!("/no")));
+    assert_eq!(keys(&error), ["timestamp", "status", "error", "message", "path"]);
+    assert_eq!(open("/dashboard").await.0, 401);
+    assert_eq!(server.request("GET", "/dashboard").send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
+use super::Generation;
 use super::keys::KEYS;
 use super::values::{self, Values};
 use crate::webhook::{Options, TIMEOUT};
@@ -13,12 +14,15 @@ use crate::webhook::{Options, TIMEOUT};
 /// Least size of the queue, in MB: a file of it is a quarter, and must hold the longest event.
 const MIN_DISK_MB: u32 = 32;
 
+/// Events that OpenVidu 2.20 does not send.
+const NEWER_EVENTS: [&str; 3] = ["nodeRecovered", "broadcastStarted", "broadcastStopped"];
+
 pub(super) fn cdr(values: &mut Values) -> Option<PathBuf> {
     values.flag("OPENVIDU_CDR").then(|| values.text("OPENVIDU_CDR_PATH").into())
 }
 
 /// Every key is checked, also while the webhook is off.
-pub(super) fn webhook(values: &mut Values) -> Option<Options> {
+pub(super) fn webhook(values: &mut Values, compat: Generation) -> Option<Options> {
     let is_on = values.flag("OPENVIDU_WEBHOOK");
     let endpoint = values.text("OPENVIDU_WEBHOOK_ENDPOINT");
     let is_url =
@@ -33,7 +37,7 @@ pub(super) fn webhook(values: &mut Values) -> Option<Options> {
         "a list of \"Name: value\", such as [\"Authorization: Basic …\"]",
         |text| values::list(text)?.iter().map(|line| header(line)).collect(),
     );
-    let events = events(values);
+    let events = events(values, compat);
     let max_age = values.number("MILLRACE_WEBHOOK_MAX_AGE");
     let max_disk_mb = values.parsed("MILLRACE_WEBHOOK_MAX_DISK", "a whole number of megabytes, 32 or more", |text| {
         text.parse::<u32>().ok().filter(|megabytes| *megabytes >= MIN_DISK_MB)
@@ -59,8 +63,11 @@ fn header(line: &str) -> Option<(String, String)> {
     fits.then(|| (name.to_owned(), value.to_owned()))
 }
 
-fn events(values: &mut Values) -> Vec<String> {
-    let known = values::list(default_of("OPENVIDU_WEBHOOK_EVENTS")).unwrap_or_default();
+fn events(values: &mut Values, compat: Generation) -> Vec<String> {
+    let known = default_events(Generation::V2_32);
+    if values.given("OPENVIDU_WEBHOOK_EVENTS").is_none() {
+        return default_events(compat);
+    }
     let text = values.text("OPENVIDU_WEBHOOK_EVENTS");
     let Some(given) = values::list(&text) else {
         values.problem("OPENVIDU_WEBHOOK_EVENTS", "must be a list of names of events".to_owned());
@@ -74,6 +81,10 @@ fn events(values: &mut Values) -> Vec<String> {
     given
 }
 
-fn default_of(env: &str) -> &'static str {
-    KEYS.iter().find(|key| key.env == env).map_or("", |key| key.default)
+/// What is sent when nobody says what.
+pub(super) fn default_events(compat: Generation) -> Vec<String> {
+    let key = KEYS.iter().find(|key| key.env == "OPENVIDU_WEBHOOK_EVENTS");
+    let mut events = key.and_then(|key| values::list(key.default)).unwrap_or_default();
+    events.retain(|name| compat == Generation::V2_32 || !NEWER_EVENTS.contains(&&**name));
+    events
 }

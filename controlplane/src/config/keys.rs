@@ -119,7 +119,7 @@ pub const KEYS: &[Key] = &[
         "OPENVIDU_STREAMS_FORCED_VIDEO_CODEC",
         "openvidu-streams-forced-video-codec",
         "MEDIA_SERVER_PREFERRED",
-        "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264 or AV1, for sessions that do not say",
+        "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264 or AV1, for sessions that do not say; with OPENVIDU_COMPAT=2.20 it is VP8",
     ),
     key(
         "OPENVIDU_STREAMS_ALLOW_TRANSCODING",
@@ -190,7 +190,7 @@ pub const KEYS: &[Key] = &[
         "OPENVIDU_WEBHOOK_EVENTS",
         "openvidu-webhook-events",
         WEBHOOK_EVENTS,
-        "Names of the events to send: [\"sessionCreated\", …] [default: all events of OpenVidu 2.32]",
+        "Names of the events to send: [\"sessionCreated\", …] [default: all events of the generation in OPENVIDU_COMPAT]",
     ),
     key(
         "MILLRACE_WEBHOOK_KEY",
@@ -213,48 +213,6 @@ pub const KEYS: &[Key] = &[
     ),
     key("OPENVIDU_DEV", "openvidu-dev", "false", "Test conveniences of OpenVidu 2.32, such as custom connection ids"),
 ];
-
-/// OpenVidu's keys that are known and have no effect here, with the value that means "off". Another value is worth a
-/// warning; an empty one here means that no value is.
-pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("OPENVIDU_RECORDING", "false"),
-    ("OPENVIDU_RECORDING_PATH", ""),
-    ("OPENVIDU_RECORDING_PUBLIC_ACCESS", ""),
-    ("OPENVIDU_RECORDING_NOTIFICATION", ""),
-    ("OPENVIDU_RECORDING_CUSTOM_LAYOUT", ""),
-    ("OPENVIDU_RECORDING_AUTOSTOP_TIMEOUT", ""),
-    ("OPENVIDU_RECORDING_COMPOSED_URL", ""),
-    ("OPENVIDU_RECORDING_COMPOSED_BASICAUTH", ""),
-    ("OPENVIDU_RECORDING_VERSION", ""),
-    ("OPENVIDU_RECORDING_IMAGE", ""),
-    ("OPENVIDU_RECORDING_DEBUG", ""),
-    ("OPENVIDU_RECORDING_ENABLE_GPU", ""),
-    ("OPENVIDU_RECORDING_ZIP_FILES", ""),
-    ("OPENVIDU_EDITION", "ce"),
-    ("OPENVIDU_BROWSER_LOGS", ""),
-    ("OPENVIDU_ENTERPRISE_MEDIA_SERVER", ""),
-    ("KMS_URIS", ""),
-    ("KMS_IMAGE", ""),
-    ("KMS_MIN_PORT", ""),
-    ("KMS_MAX_PORT", ""),
-    ("MEDIA_NODES_PUBLIC_IPS", ""),
-    ("COTURN_INTERNAL_RELAY", ""),
-    ("COTURN_MIN_PORT", ""),
-    ("COTURN_MAX_PORT", ""),
-    ("COTURN_REDIS_IP", ""),
-    ("COTURN_REDIS_DBNAME", ""),
-    ("COTURN_REDIS_PASSWORD", ""),
-    ("COTURN_REDIS_CONNECT_TIMEOUT", ""),
-    ("HTTPS_PROTOCOLS", ""),
-    ("HTTPS_CIPHERS", ""),
-    ("HTTPS_HSTS", ""),
-];
-
-/// What OpenVidu's own names begin with. An unknown one is a likely misspelling.
-pub(super) const PREFIXES: &[&str] = &["OPENVIDU_", "COTURN_", "KMS_", "MEDIA_NODES_", "HTTPS_"];
-
-/// Families of names that belong to parts of OpenVidu which Millrace has not: recognised, silently.
-pub(super) const FOREIGN_PREFIXES: &[&str] = &["OPENVIDU_PRO_", "OPENVIDU_ENTERPRISE_HA_", "KMS_DOCKER_ENV_"];
 
 /// The former name of `DOMAIN_OR_PUBLIC_IP`.
 pub(super) const OLD_DOMAIN: &str = "OPENVIDU_DOMAIN_OR_PUBLIC_IP";

@@ -4,21 +4,28 @@
 //! default. Everything that is wrong is reported together. Names that look like OpenVidu's and are unknown, or known
 //! and without effect here, are warnings, so that an existing `.env` can be taken over as it is.
 
+mod check;
 mod dotenv;
 mod events;
 mod keys;
+mod parts;
+mod sources;
+mod unneeded;
 mod values;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use keys::{FOREIGN_PREFIXES, OLD_DOMAIN, PREFIXES, WITHOUT_EFFECT};
+pub use check::Report;
+use keys::OLD_DOMAIN;
 pub use keys::{KEYS, Key};
+use sources::Sources;
 use values::Values;
 
 use crate::sdp::VideoCodec;
@@ -28,6 +35,10 @@ use crate::webhook;
 const DOTENV_PATH: &str = "DOTENV_PATH";
 /// The secret of [`Config::dev`].
 const DEV_SECRET: &str = "MY_SECRET";
+/// The command that explains a configuration.
+const CHECK: &str = "check-config";
+/// Its argument.
+const FILE: &str = "FILE";
 
 /// The configuration. `--help` says of each key what it means; here stand the types.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,6 +264,16 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one per process")]
+pub enum Wanted {
+    /// A server with this configuration.
+    Server(Loaded),
+    /// What there is to say of a configuration.
+    Report(Report),
+}
+
 /// No configuration.
 #[derive(Debug)]
 pub enum LoadError {
@@ -284,13 +305,22 @@ impl Config {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn from_process() -> Result<Loaded, LoadError> {
+    pub fn from_process() -> Result<Wanted, LoadError> {
         let environment: HashMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
+        let matches = command().try_get_matches_from(std::env::args_os()).map_err(LoadError::Usage)?;
         let folder = environment.get(DOTENV_PATH).map_or_else(|| Path::new("."), Path::new);
-        let file = std::fs::read_to_string(folder.join(".env")).unwrap_or_default();
-        Self::load(std::env::args_os(), &environment, &file)
+        let usual = folder.join(".env");
+        match matches.subcommand_matches(CHECK) {
+            Some(matches) => {
+                let named = check::named_file(matches).map(PathBuf::from);
+                let path = named.as_ref().unwrap_or(&usual);
+                let text = read(path, named.is_some())?;
+                Ok(Wanted::Report(Report::of(matches, &environment, &text, &path.display().to_string())))
+            }
+            None => Self::of(&matches, &environment, &read(&usual, false)?).map(Wanted::Server),
+        }
     }
 
     /// Loads from the given flags (program name first), environment, and text of `.env`.
@@ -303,27 +333,17 @@ impl Config {
         dotenv: &str,
     ) -> Result<Loaded, LoadError> {
         let matches = command().try_get_matches_from(args).map_err(LoadError::Usage)?;
-        let (pairs, mut warnings) = dotenv::read(dotenv);
-        let file: HashMap<String, String> = pairs.into_iter().collect();
-        let mut given = HashMap::new();
-        for key in KEYS {
-            let flag = matches.get_one::<String>(key.env);
-            let old = || {
-                (key.env == "DOMAIN_OR_PUBLIC_IP").then(|| file.get(OLD_DOMAIN).or_else(|| environment.get(OLD_DOMAIN)))
-            };
-            // An empty line in the file, as OpenVidu ships them for keys to fill in, is no value.
-            let in_file = file.get(key.env).filter(|text| !text.is_empty());
-            let text = flag.or(in_file).or_else(|| environment.get(key.env)).or_else(|| old().flatten());
-            if let Some(text) = text {
-                given.insert(key.env, text.clone());
-            }
-        }
-        warnings.extend(file.iter().filter_map(|(name, value)| warning(name, value)));
-        let own = |name: &&String| name.starts_with("OPENVIDU_") || name.starts_with("COTURN_");
-        let environment = environment.iter().filter(|(name, _)| own(name) && !file.contains_key(*name));
-        warnings.extend(environment.filter_map(|(name, value)| warning(name, value)));
+        Self::of(&matches, environment, dotenv)
+    }
+
+    fn of(matches: &ArgMatches, environment: &HashMap<String, String>, dotenv: &str) -> Result<Loaded, LoadError> {
+        let sources = Sources::collect(matches, environment, dotenv);
+        let mut warnings = sources.complaints.clone();
+        warnings.extend(sources.file.iter().filter_map(|(name, value)| unneeded::warning(name, value)));
+        let own = environment.iter().filter(|(name, _)| unneeded::is_ours(name) && !sources.is_in_file(name));
+        warnings.extend(own.filter_map(|(name, value)| unneeded::warning(name, value)));
         warnings.sort();
-        let mut values = Values::new(given);
+        let mut values = Values::new(sources.given.into_iter().map(|(env, (text, _))| (env, text)).collect());
         let config = Self::from_values(&mut values);
         if values.problems.is_empty() {
             Ok(Loaded { config, warnings })
@@ -343,7 +363,7 @@ impl Config {
 
     fn from_values(values: &mut Values) -> Self {
         let dev = values.flag("MILLRACE_DEV");
-        let compat = generation(values);
+        let compat = parts::generation(values);
         let force_plain_http = values.flag("FORCE_PLAIN_HTTP");
         let tls = values.flag("MILLRACE_TLS") && !force_plain_http;
         let domain_or_public_ip = values.parsed(
@@ -351,7 +371,7 @@ impl Config {
             "a host name or IP address, without scheme, port or path",
             values::host,
         );
-        let secret = secret(values, dev);
+        let secret = parts::secret(values, dev);
         let https_port = values.port("HTTPS_PORT");
         let server_port = match values.given("SERVER_PORT") {
             Some(_) => values.parsed("SERVER_PORT", "a port, 0 to 65535 (0: any free one)", |text| text.parse().ok()),
@@ -360,8 +380,8 @@ impl Config {
         let bind_address = values.parsed("MILLRACE_BIND_ADDRESS", "an IP address", |text| values::ip(text).map(Some));
         let demo = if values.given("MILLRACE_DEMO").is_some() { values.flag("MILLRACE_DEMO") } else { dev };
         Self {
-            certificate: certificate(values, tls),
-            coturn_host: coturn_host(values, &domain_or_public_ip),
+            certificate: parts::certificate(values, tls),
+            coturn_host: parts::coturn_host(values, &domain_or_public_ip),
             coturn_secret: values.optional("COTURN_SHARED_SECRET_KEY").unwrap_or(&secret).to_owned(),
             domain_or_public_ip,
             secret,
@@ -388,7 +408,7 @@ impl Config {
             log: values.parsed("MILLRACE_LOG", "a level or filter directives", |text| {
                 text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.to_owned())
             }),
-            streams: streams(values, compat),
+            streams: parts::streams(values, compat),
             simulcast: values.flag("OPENVIDU_WEBRTC_SIMULCAST"),
             garbage_interval_s: values.number("OPENVIDU_SESSIONS_GARBAGE_INTERVAL"),
             garbage_threshold_s: values.number("OPENVIDU_SESSIONS_GARBAGE_THRESHOLD"),
@@ -403,7 +423,7 @@ impl Config {
             compat,
             openvidu_dev: values.flag("OPENVIDU_DEV"),
             cdr: events::cdr(values),
-            webhook: events::webhook(values),
+            webhook: events::webhook(values, compat),
         }
     }
 }
@@ -417,104 +437,44 @@ fn command() -> Command {
             format!(" [default: {}]", key.default)
         };
         let help = format!("{}{default} [env: {}]", key.help, key.env);
-        Arg::new(key.env).long(key.flag).value_name("VALUE").help(help)
+        Arg::new(key.env).long(key.flag).value_name("VALUE").help(help).global(true)
     });
+    let file = Arg::new(FILE).help("The file to read [default: .env in the working directory, or in DOTENV_PATH]");
+    let all = Arg::new("all").long("all").action(ArgAction::SetTrue).help("Explain every key, also those not given");
+    let check = Command::new(CHECK)
+        .about("Print the effective configuration, secrets masked, and all that is wrong with it; exit code 2 if anything is")
+        .args([file, all]);
     Command::new("millrace-controlplane")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Millrace's control plane: OpenVidu 2 REST and signalling over Millrace's data plane")
         .after_help("A flag wins over the file .env (in the working directory, or in DOTENV_PATH), the file over the environment.")
         .max_term_width(110)
+        .disable_help_subcommand(true)
         .args(args)
+        .subcommand(check)
 }
 
-fn secret(values: &mut Values, dev: bool) -> String {
-    let secret = values.given("OPENVIDU_SECRET").or_else(|| dev.then_some(DEV_SECRET)).unwrap_or_default().to_owned();
-    let safe = secret.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if secret.is_empty() {
-        values.problem("OPENVIDU_SECRET", "is mandatory: clients of the REST API log in with it".to_owned());
-    } else if !safe {
-        values.problem("OPENVIDU_SECRET", "must consist of letters, digits, - and _".to_owned());
-    }
-    secret
-}
-
-fn certificate(values: &mut Values, tls: bool) -> Certificate {
-    let files = ["MILLRACE_CERTIFICATE_FILE", "MILLRACE_CERTIFICATE_KEY_FILE"];
-    let named = files.iter().any(|key| values.given(key).is_some());
-    let kind = match values.given("CERTIFICATE_TYPE") {
-        Some(kind) => kind.to_owned(),
-        None => if named { "owncert" } else { "selfsigned" }.to_owned(),
-    };
-    match kind.as_str() {
-        "selfsigned" => Certificate::SelfSigned,
-        "owncert" => {
-            Certificate::Files { certificate: values.text(files[0]).into(), key: values.text(files[1]).into() }
-        }
-        "letsencrypt" if !tls => Certificate::SelfSigned,
-        "letsencrypt" => {
-            let message = "is not available here: end TLS in a proxy (MILLRACE_TLS=false), or use owncert";
-            values.problem("CERTIFICATE_TYPE", message.to_owned());
-            Certificate::SelfSigned
-        }
-        _ => {
-            values.problem("CERTIFICATE_TYPE", "must be selfsigned or owncert".to_owned());
-            Certificate::SelfSigned
+/// The text of a file; empty when there is none and nobody has named it.
+fn read(path: &Path, must_exist: bool) -> Result<String, LoadError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => Ok(String::new()),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(LoadError::Problems(vec![Problem { key: ".env", value: path.display().to_string(), message }]))
         }
     }
 }
 
-/// OpenVidu's compose files pass `auto-ipv4` and `auto-ipv6`, which mean the public address.
-fn coturn_host(values: &mut Values, public: &str) -> String {
-    match values.given("COTURN_IP") {
-        None | Some("auto-ipv4" | "auto-ipv6") => public.to_owned(),
-        Some(_) => values.parsed("COTURN_IP", "a host name, an IP address, auto-ipv4 or auto-ipv6", values::host),
-    }
-}
-
-fn generation(values: &mut Values) -> Generation {
-    values.parsed("OPENVIDU_COMPAT", "2.20 or 2.32", |text| match text {
-        "2.20" => Some(Generation::V2_20),
-        "2.32" => Some(Generation::V2_32),
-        _ => None,
-    })
-}
-
-fn streams(values: &mut Values, compat: Generation) -> Streams {
-    let is_old_default = compat == Generation::V2_20 && values.given("OPENVIDU_STREAMS_FORCED_VIDEO_CODEC").is_none();
-    let mut streams = given_streams(values);
-    if is_old_default {
-        streams.forced_video_codec = ForcedVideoCodec::Vp8;
-    }
-    streams
-}
-
-fn given_streams(values: &mut Values) -> Streams {
-    Streams {
-        max_receive_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MAX_RECV_BANDWIDTH"),
-        min_receive_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MIN_RECV_BANDWIDTH"),
-        max_send_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MAX_SEND_BANDWIDTH"),
-        min_send_kbps: values.number("OPENVIDU_STREAMS_VIDEO_MIN_SEND_BANDWIDTH"),
-        forced_video_codec: values.parsed(
-            "OPENVIDU_STREAMS_FORCED_VIDEO_CODEC",
-            "MEDIA_SERVER_PREFERRED, NONE, VP8, VP9, H264 or AV1",
-            ForcedVideoCodec::from_name,
-        ),
-        allow_transcoding: values.flag("OPENVIDU_STREAMS_ALLOW_TRANSCODING"),
-    }
-}
-
-/// What to say of a name that has no effect.
-fn warning(name: &str, value: &str) -> Option<String> {
-    if KEYS.iter().any(|key| key.env == name) || name == OLD_DOMAIN || name == DOTENV_PATH {
-        return None;
-    }
-    if let Some((_, off)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
-        let harmless = off.is_empty() || value.is_empty() || value.eq_ignore_ascii_case(off);
-        return (!harmless).then(|| format!("{name} is known but has no effect in this version"));
-    }
-    let looks_like_openvidu = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let foreign = FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    (looks_like_openvidu && !foreign).then(|| format!("{name} is not a known key: misspelled?"))
+/// What only the disk tells, and the server will need.
+fn problems_of_files(config: &Config) -> Vec<Problem> {
+    let (Certificate::Files { certificate, key }, true) = (&config.certificate, config.tls) else { return Vec::new() };
+    let files = [("MILLRACE_CERTIFICATE_FILE", certificate), ("MILLRACE_CERTIFICATE_KEY_FILE", key)];
+    let unreadable = files.into_iter().filter_map(|(key, path)| {
+        let message = format!("cannot be read: {}", std::fs::File::open(path).err()?);
+        Some(Problem { key, value: path.display().to_string(), message })
+    });
+    unreadable.collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::dto::SessionProperties;
 use super::journal::{Journal, Restored};
 use super::media::Media;
 use super::methods;
+use super::rest::Logins;
 use super::room::{Respond, RoomHandle, Step};
 use super::session::{Asked, Detached, Loss, RpcSession, Seat, Ticket};
 use super::settings::Settings;
@@ -36,6 +37,7 @@ pub struct Hub {
     pub(crate) metrics: Metrics,
     pub(super) events: EventLog,
     pub(super) journal: Arc<Journal>,
+    pub(super) logins: Logins,
     clock: Clock,
     rooms: Mutex<HashMap<String, Arc<RoomHandle>>>,
     sessions: Mutex<HashMap<String, Arc<RpcSession>>>,
@@ -84,6 +86,7 @@ impl Hub {
             clock,
             rooms: Mutex::new(rooms.iter().map(|room| (room.id.clone(), room.clone())).collect()),
             sessions: Mutex::new(sessions.iter().map(|(session, _)| (session.id.clone(), session.clone())).collect()),
+            logins: Logins::default(),
         });
         if !rooms.is_empty() {
             tracing::info!(sessions = rooms.len(), connections = sessions.len(), "sessions of an earlier run go on");

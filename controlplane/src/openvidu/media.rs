@@ -1,7 +1,5 @@
 //! The data plane as rooms use it: runs of commands, and the end of a transport that an SDP announces.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use rand::Rng;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
+use super::addresses::{Addresses, Latest};
 use super::info::MAX_LISTENERS;
 use crate::dataplane::{CallError, Client, Notice};
 use crate::sdp::LocalTransport;
@@ -29,6 +28,7 @@ pub(super) struct Media {
     listeners: Arc<Semaphore>,
     /// Whether what an earlier control plane left has been dealt with.
     is_open: watch::Sender<bool>,
+    addresses: Latest,
 }
 
 impl Media {
@@ -38,6 +38,7 @@ impl Media {
             orphans: Mutex::default(),
             listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
             is_open: watch::Sender::new(false),
+            addresses: Latest::default(),
         }
     }
 
@@ -116,11 +117,10 @@ impl Media {
         std::mem::take(&mut *self.orphans.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where the clients of transports are, `ip:port`; none while no data plane is connected.
-    pub(super) async fn remote_addresses(&self) -> HashMap<u64, SocketAddr> {
-        let snapshot = self.client.snapshot().await.ok();
-        let transports = snapshot.iter().flat_map(|snapshot| &snapshot.transports);
-        transports.filter_map(|info| Some((info.transport, info.remote_address.parse().ok()?))).collect()
+    /// Where the clients of transports are, a moment ago; none while no data plane is connected.
+    pub(super) async fn remote_addresses(&self) -> Arc<Addresses> {
+        let client = self.client.clone();
+        self.addresses.get(|| async move { client.snapshot().await }).await
     }
 
     async fn call(&self, command: Command) -> Result<(), MediaError> {

@@ -1,6 +1,7 @@
 //! The OpenVidu 2 adapter: its REST API, its WebSocket signalling and its words, over the neutral room model.
 //! Every quirk of 2.x lives in here and only here.
 
+mod addresses;
 pub mod compat;
 mod dto;
 mod endpoints;

@@ -45,6 +45,8 @@ pub struct DataPlaneState {
     /// The transport of each subscription, and the tracks that it may send.
     pub subscriptions: HashMap<u64, (u64, Vec<u64>)>,
     pub commands: Vec<Command>,
+    /// How often it was asked for everything it holds.
+    pub snapshots: u64,
     /// Refuse commands of this kind, by the name of their variant.
     pub refuse: Option<&'static str>,
 }
@@ -138,7 +140,10 @@ impl DataPlaneState {
     fn apply(&mut self, command: Command, instance: u64) -> Outcome {
         let name = match &command {
             Command::Hello(_) => return Outcome::Hello(hello(instance)),
-            Command::Snapshot(_) => return Outcome::Snapshot(self.snapshot()),
+            Command::Snapshot(_) => {
+                self.snapshots += 1;
+                return Outcome::Snapshot(self.snapshot());
+            }
             Command::Stats(_) => return Outcome::Stats(Stats::default()),
             Command::CreateTransport(_) => "CreateTransport",
             Command::Publish(_) => "Publish",

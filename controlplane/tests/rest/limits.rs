@@ -61,6 +61,25 @@ async fn wrong_passwords_are_taken_only_so_often() {
 }
 
 #[tokio::test]
+async fn guesses_count_on_whichever_door() {
+    let server = Server::start().await;
+    let join = |secret: &str| {
+        let mut params = join_params("S", "", None);
+        params["secret"] = json!(secret);
+        params
+    };
+    let mut socket = server.socket().await;
+    for _ in 0..30 {
+        assert_eq!(socket.error("joinRoom", join("wrong")).await, 202);
+    }
+    assert_eq!(socket.error("joinRoom", join(SECRET)).await, 202, "whether it is right is not told");
+    assert_eq!(server.api("GET", "/sessions", Value::Null).await.0, 429);
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(server.api("GET", "/sessions", Value::Null).await.0, 200);
+    socket.result("joinRoom", join(SECRET)).await;
+}
+
+#[tokio::test]
 async fn java_clients_ask_first_and_log_in_then() {
     let server = Server::start().await;
     let url = format!("http://{}/openvidu/api/sessions", server.address);

@@ -1,5 +1,7 @@
 //! What is shown of media paths: `webRtcStats=true`, and the feed of `/openvidu/info`.
 
+use std::time::Duration;
+
 use dataplane_protocol::{TransportEvent, TransportState};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -65,10 +67,15 @@ async fn media_paths_are_shown_when_asked_for() {
     let words: Vec<_> = unheard.split(' ').collect();
     assert_eq!((words[2], words[4], words[5], words[7]), ("udp", "198.51.100.9", "50000", "prflx"));
 
+    let asked = server.dataplane.state.lock().unwrap().snapshots;
     let list = server.api("GET", "/sessions/X/connection?webRtcStats=true", Value::Null).await.1;
     assert_eq!(list["content"], *connections);
     let all = server.api("GET", "/sessions?webRtcStats=true", Value::Null).await.1;
     assert_eq!(all["content"][0], session);
+    assert_eq!(server.dataplane.state.lock().unwrap().snapshots, asked, "one snapshot serves for a second");
+    pass(Duration::from_secs(1)).await;
+    server.api("GET", "/sessions?webRtcStats=true", Value::Null).await;
+    assert_eq!(server.dataplane.state.lock().unwrap().snapshots, asked + 1);
     let plain = server.api("GET", "/sessions/X", Value::Null).await.1;
     assert_eq!(keys(&plain["connections"]["content"][1]["subscribers"][0]), ["createdAt", "streamId"]);
 }

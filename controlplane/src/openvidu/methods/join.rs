@@ -75,8 +75,20 @@ impl Call<'_> {
         self.hub.perform(room, Input::Join(join), welcome).await.map(|_| ())
     }
 
+    /// Whether the client shows the server's secret. Who guesses counts as one who guesses the password of REST.
     fn is_trusted(&self, secret: &str) -> bool {
-        !secret.is_empty() && bool::from(secret.as_bytes().ct_eq(self.hub.settings.secret.as_bytes()))
+        if secret.is_empty() {
+            return false;
+        }
+        let (logins, source) = (&self.hub.logins, self.session.address.parse().ok());
+        if source.is_some_and(|source| logins.wait(source).is_some()) {
+            return false;
+        }
+        let is_right = bool::from(secret.as_bytes().ct_eq(self.hub.settings.secret.as_bytes()));
+        if let (false, Some(source)) = (is_right, source) {
+            logins.failed(source);
+        }
+        is_right
     }
 
     /// Which helper the client says that it is.

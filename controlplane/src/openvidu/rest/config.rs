@@ -63,11 +63,6 @@ pub(super) async fn all(State(hub): State<Arc<Hub>>) -> Json<Value> {
     Json(Value::Object(config))
 }
 
-/// The whole API in the words of OpenAPI.
-pub(super) async fn description() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
-}
-
 pub(super) async fn version(headers: HeaderMap) -> Response {
     bare(&headers, SERVER_VERSION.to_owned())
 }

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq;
 
 use super::error::{self, ApiError};
-use super::logins::{self, Logins};
+use super::logins;
+use crate::config::Generation;
 use crate::openvidu::Hub;
 
 /// The only user there is.
@@ -150,10 +151,9 @@ pub(super) async fn shape(
     error::of_generation(response, hub.settings.compat, uri.path())
 }
 
-/// Asks for the password, but for the one path that is open. Only wrong passwords count against an address: clients
-/// that send none until they are asked are no attackers.
+/// Asks for the password, but for the one path that is open.
 pub(super) async fn authenticate(
-    State((hub, logins)): State<(Arc<Hub>, Arc<Logins>)>,
+    State(hub): State<Arc<Hub>>,
     OriginalUri(uri): OriginalUri,
     request: Request,
     next: Next,
@@ -163,21 +163,42 @@ pub(super) async fn authenticate(
     if open || *request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
+    let script = request.headers().get("x-requested-with").is_some_and(|value| value == "XMLHttpRequest");
+    match refusal(&hub, &request, uri.path(), !script) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    }
+}
+
+/// Answers what is neither OpenVidu's nor a file of the page. 2.20 says to anybody that there is no such thing; 2.32
+/// wants the password first, though without a challenge: a missing picture shall not make a browser ask for one.
+pub(crate) fn unmapped(hub: &Hub, request: &Request) -> Response {
+    let path = request.uri().path();
+    let refusal = match hub.settings.compat {
+        Generation::V2_20 => None,
+        Generation::V2_32 => refusal(hub, request, path, false),
+    };
+    let response = refusal.unwrap_or_else(|| ApiError::framework(StatusCode::NOT_FOUND, path).into_response());
+    error::of_generation(response, hub.settings.compat, path)
+}
+
+/// Why a request is not let in. Only wrong passwords count against an address: clients that send none until they are
+/// asked are no attackers.
+fn refusal(hub: &Hub, request: &Request, path: &str, challenge: bool) -> Option<Response> {
     let tries = request.headers().contains_key(header::AUTHORIZATION);
-    let source = logins::source(&request).filter(|_| tries);
-    if let Some(wait) = source.and_then(|source| logins.wait(source)) {
-        let mut response = ApiError::framework(StatusCode::TOO_MANY_REQUESTS, uri.path()).into_response();
+    let source = logins::source(request).filter(|_| tries);
+    if let Some(wait) = source.and_then(|source| hub.logins.wait(source)) {
+        let mut response = ApiError::framework(StatusCode::TOO_MANY_REQUESTS, path).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
-        return response;
+        return Some(response);
     }
     if authorized(request.headers(), &hub.settings.secret) {
-        return next.run(request).await;
+        return None;
     }
     if let Some(source) = source {
-        logins.failed(source);
+        hub.logins.failed(source);
     }
-    let script = request.headers().get("x-requested-with").is_some_and(|value| value == "XMLHttpRequest");
-    error::unauthorized(uri.path(), !script)
+    Some(error::unauthorized(path, challenge))
 }
 
 fn authorized(headers: &HeaderMap, secret: &str) -> bool {

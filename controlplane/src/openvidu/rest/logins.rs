@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 /// Wrong passwords in a row before an address has to wait.
@@ -17,11 +18,11 @@ const MAX_ADDRESSES: usize = 4096;
 
 /// The addresses that sent wrong passwords lately.
 #[derive(Debug, Default)]
-pub(super) struct Logins(Mutex<HashMap<IpAddr, Instant>>);
+pub(in crate::openvidu) struct Logins(Mutex<HashMap<IpAddr, Instant>>);
 
 impl Logins {
     /// How long this address has to wait until its password is looked at.
-    pub(super) fn wait(&self, address: IpAddr) -> Option<Duration> {
+    pub(in crate::openvidu) fn wait(&self, address: IpAddr) -> Option<Duration> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = *table.get(&block(address))?;
         // The bucket is full again at `full_at`; it holds nothing while that is further off than all of it takes.
@@ -31,7 +32,7 @@ impl Logins {
     }
 
     /// A wrong password came from this address.
-    pub(super) fn failed(&self, address: IpAddr) {
+    pub(in crate::openvidu) fn failed(&self, address: IpAddr) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let address = block(address);
@@ -55,17 +56,32 @@ fn block(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Where a request comes from: the peer, or, when that is a proxy on this machine or network, what the proxy saw.
-/// What the client itself wrote before that may be a lie.
+/// Where a request comes from.
 pub(super) fn source(request: &Request) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
-    let is_near = match peer {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0;
+    Some(client_address(request.headers(), peer))
+}
+
+/// Where a client is: at the peer, or, when that is a proxy on this machine or network, where the proxy saw it; and so
+/// on, when that was another proxy nearby. What a client itself wrote into the header may be a lie and is never reached,
+/// unless the client is nearby as well.
+pub fn client_address(headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
+    let lists = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok());
+    let mut told = lists.flat_map(|list| list.rsplit(',')).map(|text| text.trim().parse::<IpAddr>());
+    let mut address = peer.ip().to_canonical();
+    while is_near(address)
+        && let Some(Ok(before)) = told.next()
+    {
+        address = before.to_canonical();
+    }
+    address
+}
+
+fn is_near(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
-    };
-    let last = request.headers().get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
-    let seen = last.and_then(|list| list.rsplit(',').next()).and_then(|text| text.trim().parse().ok());
-    Some(seen.filter(|_| is_near).unwrap_or(peer))
+    }
 }
 
 #[cfg(test)]
@@ -111,12 +127,15 @@ mod tests {
     #[test]
     fn only_a_proxy_nearby_is_believed() {
         let source = |peer: &str, forwarded: &str| {
-            let mut request = Request::new(axum::body::Body::empty());
-            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
-            request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
-            source(&request).unwrap().to_string()
+            let mut headers = HeaderMap::new();
+            headers.append("x-forwarded-for", "192.0.2.77".parse().unwrap());
+            headers.append("x-forwarded-for", forwarded.parse().unwrap());
+            client_address(&headers, SocketAddr::new(peer.parse().unwrap(), 1)).to_string()
         };
         assert_eq!(source("127.0.0.1", "10.9.9.9, 203.0.113.5"), "203.0.113.5");
+        assert_eq!(source("::ffff:127.0.0.1", "203.0.113.5, 10.0.0.7"), "203.0.113.5", "two proxies");
+        assert_eq!(source("127.0.0.1", "10.0.0.7"), "192.0.2.77", "two proxies that write a header each");
+        assert_eq!(source("127.0.0.1", "203.0.113.5, 2001:db8::1"), "2001:db8::1");
         assert_eq!(source("172.17.0.1", "nonsense"), "172.17.0.1");
         assert_eq!(source("198.51.100.1", "203.0.113.5"), "198.51.100.1");
     }

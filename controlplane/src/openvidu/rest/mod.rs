@@ -4,6 +4,7 @@ mod body;
 mod broadcasts;
 mod config;
 mod connections;
+mod description;
 mod error;
 mod guard;
 pub(super) mod ice;
@@ -22,9 +23,11 @@ use axum::routing::{any, delete, get, post};
 
 use super::room::RoomHandle;
 use super::{Hub, info};
-use logins::Logins;
 
+pub(crate) use guard::unmapped;
 pub use guard::{envelope, rewrite};
+pub(super) use logins::Logins;
+pub use logins::client_address;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -54,7 +57,7 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .route("/config/openvidu-recording", get(config::recording))
         .route("/config/openvidu-recording-path", get(config::recording_path))
         .route("/config/openvidu-cdr", get(config::cdr))
-        .route("/openapi.json", get(config::description));
+        .route("/openapi.json", get(description::serve));
     let cdr = Router::new()
         .route("/openvidu/cdr", get(config::cdr_files))
         .route("/openvidu/cdr/{file}", get(config::cdr_file));
@@ -64,12 +67,14 @@ pub fn routes(hub: Arc<Hub>) -> Router {
         .method_not_allowed_fallback(error::wrong_method)
         .layer(from_fn_with_state(hub.clone(), guard::shape));
     // Nothing else is open, not even to learn that it is not there.
-    let elsewhere = Router::new().route("/openvidu/{*path}", any(error::not_found));
-    let logins = Arc::new(Logins::default());
+    let elsewhere = Router::new()
+        .route("/openvidu/{*path}", any(error::not_found))
+        .route("/dashboard", any(error::not_found))
+        .route("/dashboard/{*path}", any(error::not_found));
     let guarded = |router: Router<Arc<Hub>>| {
         router
             .method_not_allowed_fallback(error::wrong_method)
-            .layer(from_fn_with_state((hub.clone(), logins.clone()), guard::authenticate))
+            .layer(from_fn_with_state(hub.clone(), guard::authenticate))
             .layer(from_fn_with_state(hub.clone(), guard::shape))
             .layer(from_fn_with_state(hub.clone(), guard::count))
     };

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::body::{object, query_flag};
 use super::error::ApiError;
 use super::{properties, stats};
+use crate::openvidu::addresses::Addresses;
 use crate::openvidu::room::RoomHandle;
 use crate::openvidu::{Hub, dto};
 
@@ -59,7 +60,7 @@ pub(super) async fn close(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -
 struct Shown {
     pending: bool,
     /// Where clients are, when that is wanted.
-    addresses: Option<stats::Addresses>,
+    addresses: Option<Arc<Addresses>>,
 }
 
 async fn shown(hub: &Hub, uri: &Uri) -> Result<Shown, ApiError> {

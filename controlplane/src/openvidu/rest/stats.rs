@@ -1,19 +1,16 @@
 //! `webRtcStats=true`: what is known of each path that media takes, besides whose it is.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use controlplane_room::Participant;
 use serde_json::{Map, Value, json};
 
+use crate::openvidu::addresses::Addresses;
 use crate::openvidu::endpoints::Endpoint;
 use crate::openvidu::room::Inner;
 
 /// Priority of a peer-reflexive candidate that nobody told us of, as RFC 8445, section 5.1.2, recommends it.
 const PEER_REFLEXIVE_PRIORITY: u32 = (110 << 24) + (65_535 << 8) + 255;
-
-/// Where the clients of transports are, by transport.
-pub(super) type Addresses = HashMap<u64, SocketAddr>;
 
 /// Adds to the active ones of these Connections what is known of their media paths.
 pub(super) fn add(connections: &mut [Value], inner: &Inner, addresses: &Addresses) {
