@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit browser bench bench-signalling clean
+.PHONY: help run build page test lint unit schema browser bench bench-signalling bench-rest clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -22,8 +22,8 @@ controlplane/web/dist/index.html: $(shell find controlplane/web -path '*/node_mo
 	cd controlplane/web && npm ci --no-audit --no-fund && npm run build
 
 test: ## Install what the tests need and run every one of them
-	deploy/install.sh node browser
-	$(MAKE) lint unit browser
+	deploy/install.sh node python browser
+	$(MAKE) lint unit schema browser
 
 lint: page ## Formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
@@ -33,6 +33,15 @@ lint: page ## Formatting, lints and documentation, warnings as errors
 
 unit: page ## Unit, simulated-network and process tests, and the fuzzing corpora
 	$(CARGO) test --workspace --locked
+
+schema: build target/schemathesis/installed ## REST requests of all kinds against the API's own description
+	target/schemathesis/bin/python tests/schemathesis/run.py
+
+target/schemathesis/installed: tests/schemathesis/requirements.txt
+	deploy/install.sh python
+	python3 -m venv --clear target/schemathesis
+	target/schemathesis/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 browser: build ## Browser tests: unmodified openvidu-browser in Chromium
 	deploy/install.sh node browser
@@ -44,6 +53,9 @@ bench: ## Cost of a forwarded packet, held against the floor of the same run
 
 bench-signalling: build ## What joins, publications and departures of up to 200 participants cost, without media
 	$(CARGO) run --release --locked -p millrace-bench --bin signalling
+
+bench-rest: build ## Latency of new sessions and connections at 500 requests/s, with up to 10,000 sessions
+	$(CARGO) run --release --locked -p millrace-bench --bin rest
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

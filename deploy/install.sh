@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing of: node (Node.js 20 and npm), browser (Chromium), valgrind. What is there is left alone.
+# Installs what is missing of: node (Node.js 20 and npm), python (Python 3.11 with venv), browser (Chromium), valgrind.
+# What is there is left alone.
 set -euo pipefail
 
 missing=()
@@ -13,6 +14,8 @@ for what in "$@"; do
                 exit 1
             fi
             ;;
+        # Debian keeps what makes virtual environments in a package of its own.
+        python) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3 python3-venv) ;;
         browser) need chromium chromium ;;
         valgrind) need valgrind valgrind ;;
         *) echo "install.sh: unknown: $what" >&2; exit 2 ;;

@@ -1,9 +1,16 @@
-"""What schemathesis is told besides the description. Wrong passwords, which it sends as well, count against an address;
-each request comes from another one, as a proxy would tell, so that the right ones go on."""
+"""What schemathesis is told besides the description.
+
+Wrong passwords, which it sends as well, count against an address: each request comes from another one, as a proxy would
+tell, so that the right ones go on. The formats of the description are OpenVidu's own, and are drawn here.
+"""
 
 import itertools
 
 import schemathesis
+from hypothesis import strategies
+
+HOSTS = strategies.sampled_from(["ice.example.com", "192.0.2.7", "[2001:db8::7]", "host"])
+PORTS = strategies.one_of(strategies.just(""), strategies.integers(1, 65535).map(lambda port: f":{port}"))
 
 numbers = itertools.count()
 
@@ -12,3 +19,13 @@ numbers = itertools.count()
 def before_call(context, case, kwargs):
     number = next(numbers)
     case.headers["X-Forwarded-For"] = f"198.{18 + number // 65536 % 2}.{number // 256 % 256}.{number % 256}"
+
+
+def urls(*schemes, ends=("",)):
+    parts = strategies.tuples(strategies.sampled_from(schemes), HOSTS, PORTS, strategies.sampled_from(ends))
+    return parts.map("".join)
+
+
+schemathesis.openapi.format("stun-url", urls("stun:", "stuns:"))
+schemathesis.openapi.format("turn-url", urls("turn:", "turns:", ends=("", "?transport=tcp", "?transport=udp")))
+schemathesis.openapi.format("camera-url", urls("rtsp://", "file://", ends=("/stream",)))

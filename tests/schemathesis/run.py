@@ -26,6 +26,8 @@ ROOT = HERE.parent.parent
 BINARIES = Path(os.environ.get("MILLRACE_BIN", ROOT / "target/release"))
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 GENERATIONS = ("2.32", "2.20")
+# What cannot be expected: 2.32 answers 403 where others say 405, and 2.20 refuses some newer values that are described.
+EXCLUDED = {"2.32": "unsupported_method", "2.20": "positive_data_acceptance,negative_data_rejection"}
 SECRET = "schema"
 AUTHORIZATION = "Basic " + base64.b64encode(f"OPENVIDUAPP:{SECRET}".encode()).decode()
 # Seconds until a process must serve.
@@ -52,6 +54,8 @@ class Server:
             "DOTENV_PATH": str(self.folder),
             "OPENVIDU_SECRET": SECRET,
             "OPENVIDU_COMPAT": generation,
+            # The participant that is kept alive has the same id each time.
+            "OPENVIDU_DEV": "true",
             "OPENVIDU_CDR": "true",
             "OPENVIDU_CDR_PATH": str(self.folder / "cdr"),
             "FORCE_PLAIN_HTTP": "true",
@@ -118,8 +122,8 @@ def run(generation, options):
     with Server(generation) as server, Member(server):
         environment = os.environ | {"MILLRACE_SECRET": SECRET, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py")}
         # The hypothesis library keeps examples in a folder below the working directory.
-        command = [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run", *options]
-        command.append(f"{server.url}/openvidu/api/openapi.json")
+        command = [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run", "--exclude-checks", EXCLUDED[generation]]
+        command += [*options, f"{server.url}/openvidu/api/openapi.json"]
         failed = subprocess.run(command, env=environment, cwd=server.folder, check=False).returncode != 0
         if not server.is_well():
             failed = True

@@ -7,7 +7,7 @@
 mod deliver;
 mod lanes;
 mod queue;
-mod record;
+pub mod record;
 #[cfg(test)]
 mod tests;
 mod worker;

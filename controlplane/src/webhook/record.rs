@@ -7,15 +7,15 @@
 use aws_lc_rs::digest;
 
 /// Longest payload, in bytes. What clients and applications may send is far shorter.
-pub(super) const MAX_PAYLOAD: usize = 4 << 20;
-/// What is before a payload, in bytes.
-const HEADER: usize = 12;
+pub const MAX_PAYLOAD: usize = 4 << 20;
+/// What is before a payload, in bytes: its length and sum.
+pub const HEADER: usize = 12;
 const EVENT: u8 = 1;
 const DONE: u8 = 2;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record<'a> {
+pub enum Record<'a> {
     /// To be delivered.
     Event {
         /// Its number, rising.
@@ -36,10 +36,10 @@ pub(super) enum Record<'a> {
 
 /// The bytes are no record, and where the next one begins cannot be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Damaged;
+pub struct Damaged;
 
 /// Appends a record to `out`; false, and nothing appended, when it is too long.
-pub(super) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> bool {
+pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     match record {
@@ -65,17 +65,22 @@ pub(super) fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> bool {
         out.truncate(start);
         return false;
     }
-    let (len, sum) = ((payload.len() as u32).to_be_bytes(), checksum(payload));
-    out[start..start + 4].copy_from_slice(&len);
-    out[start + 4..start + HEADER].copy_from_slice(&sum);
+    seal(&mut out[start..]);
     true
+}
+
+/// Writes the payload's length and sum before it. What is shorter than [`HEADER`] is left as it is.
+pub fn seal(record: &mut [u8]) {
+    let Some((header, payload)) = record.split_first_chunk_mut::<HEADER>() else { return };
+    header[..4].copy_from_slice(&(payload.len() as u32).to_be_bytes());
+    header[4..].copy_from_slice(&checksum(payload));
 }
 
 /// The record that the bytes begin with, and its length; `None` at the end.
 ///
 /// # Errors
 /// [`Damaged`], also for a record that is not there in full.
-pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Record<'_>, usize)>, Damaged> {
+pub fn decode(bytes: &[u8]) -> Result<Option<(Record<'_>, usize)>, Damaged> {
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -119,6 +119,16 @@ row!(row_04, start, |t| {
     ] {
         t.told("/sessions", body, 400).await;
     }
+    // 2.20 knows neither the codec nor the member.
+    let preferred = json!({"forcedVideoCodec": "MEDIA_SERVER_PREFERRED"});
+    let unknown_node = json!({"mediaNode": 7});
+    if t.is_old {
+        t.told("/sessions", preferred, 400).await;
+        t.ask("POST", "/sessions", unknown_node, 200).await;
+    } else {
+        t.ask("POST", "/sessions", preferred, 200).await;
+        t.told("/sessions", unknown_node, 400).await;
+    }
     // What is checked later in 2.20 is checked here in 2.32, all with one status.
     let both_off = json!({"defaultRecordingProperties": {"hasAudio": false, "hasVideo": false}});
     t.ask("POST", "/sessions", both_off, if t.is_old { 200 } else { 400 }).await;
@@ -186,16 +196,23 @@ row!(row_11, with_x, |t| {
 });
 
 row!(row_12, with_x, |t| {
-    for body in [
-        json!({"type": false}),
-        json!({"type": "NOT_EXISTS"}),
-        json!({"role": 123}),
-        json!({"data": true}),
-        json!({"customIceServers": [{"url": "nothing"}]}),
-        json!({"customIceServers": [{"url": "xyz:host"}]}),
-        json!({"customIceServers": [{"url": "turn:host"}]}),
-    ] {
+    for body in [json!({"type": false}), json!({"type": "NOT_EXISTS"}), json!({"role": 123}), json!({"data": true})] {
         t.told("/sessions/X/connection", body, 400).await;
+    }
+    for url in ["nothing", "xyz:host", "turn:host"] {
+        let body = json!({"customIceServers": [{"url": url}]});
+        if t.is_old {
+            let connection = t.ask("POST", "/sessions/X/connection", body, 200).await;
+            assert_eq!(connection["customIceServers"], json!([]), "it does not know the member");
+        } else {
+            t.told("/sessions/X/connection", body, 400).await;
+        }
+    }
+    if t.is_old {
+        t.framework("POST", "/sessions/X/connection", 400).await;
+        t.bare("POST", "/sessions/NOT_EXISTS/connection", Value::Null, 404).await;
+    } else {
+        t.ask("POST", "/sessions/X/connection", Value::Null, 200).await;
     }
 });
 
@@ -325,6 +342,23 @@ row!(row_25, start, |t| {
     t.bare("POST", "/recordings/stop/NOT_EXISTS", Value::Null, 404).await;
 });
 
+// Nothing runs that deleting would disturb.
+row!(row_26, with_x, |t| {
+    let _a = t.server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    t.ask("POST", "/recordings/start", json!({"session": "X"}), 500).await;
+    t.bare("DELETE", "/recordings/X", Value::Null, 404).await;
+    assert_eq!(t.get("/sessions/X", 200).await["recording"], false);
+});
+
+// Of a recording that failed to start nothing is left.
+row!(row_27, with_x, |t| {
+    let _a = t.server.join("X", "PUBLISHER", Some("2.32.1")).await;
+    t.ask("POST", "/recordings/start", json!({"session": "X"}), 500).await;
+    t.bare("POST", "/recordings/stop/X", Value::Null, 404).await;
+    t.bare("GET", "/recordings/X", Value::Null, 404).await;
+    assert_eq!(t.get("/recordings", 200).await, json!({"count": 0, "items": []}));
+});
+
 row!(row_28, start, |t| {
     t.framework("DELETE", "/recordings", 405).await;
     t.bare("DELETE", "/recordings/NOT_EXISTS", Value::Null, 404).await;
@@ -392,6 +426,8 @@ row!(row_35, with_x, |t| {
     t.told("/sessions/X/connection", json!({"type": "IPCAM", "rtspUri": "rtsp://host/stream"}), 501).await;
     let secure = json!({"type": "IPCAM", "rtspUri": "rtsps://host/stream"});
     t.told("/sessions/X/connection", secure, if t.is_old { 400 } else { 501 }).await;
+    t.bare("DELETE", "/sessions/X/stream/str_IPC_X_ipc_X", Value::Null, 404).await;
+    t.bare("DELETE", "/sessions/X/connection/ipc_X", Value::Null, 404).await;
 });
 
 // Only Pro changes connections; this server does, whatever the generation.

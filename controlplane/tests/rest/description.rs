@@ -12,7 +12,7 @@ use crate::keys;
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What answers nothing, and what speaks WebSocket.
-const NOT_HTTP: [&str; 2] = ["/openvidu/{*path}", "/openvidu/info"];
+const NOT_HTTP: [&str; 4] = ["/openvidu/{*path}", "/dashboard", "/dashboard/{*path}", "/openvidu/info"];
 
 /// The description as the server gives it. Of the two generations, the older tells apart what is not there.
 async fn start() -> (Server, Value) {
@@ -58,7 +58,7 @@ async fn every_route_is_described() {
     let described: BTreeSet<String> = operations(&description).into_iter().map(|(path, _)| path.to_owned()).collect();
     let source = include_str!("../../src/openvidu/rest/mod.rs").replace("\n            \"", "\"");
     let routes = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-    let whole = |route: &str| match route.starts_with("/openvidu") {
+    let whole = |route: &str| match route.starts_with("/openvidu") || route.starts_with("/dashboard") {
         true => route.to_owned(),
         false => format!("/openvidu/api{route}"),
     };

@@ -76,7 +76,8 @@ async fn guesses_count_on_whichever_door() {
     assert_eq!(server.api("GET", "/sessions", Value::Null).await.0, 429);
     pass(Duration::from_secs(3)).await;
     assert_eq!(server.api("GET", "/sessions", Value::Null).await.0, 200);
-    socket.result("joinRoom", join(SECRET)).await;
+    let joined = socket.call("joinRoom", join(SECRET)).await;
+    assert_eq!(joined["result"]["session"], "S", "{joined}");
 }
 
 #[tokio::test]

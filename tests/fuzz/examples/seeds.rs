@@ -19,6 +19,7 @@ use dataplane_protocol::{
     Subscribe, SubscriptionInfo, ToDataPlane, TrackInfo, TransportEvent, TransportInfo, Unpublish, Unsubscribe,
     WorkerStats, encode,
 };
+use millrace_controlplane::webhook::record::{HEADER, Record, encode as encode_record};
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
@@ -30,6 +31,7 @@ fn main() -> io::Result<()> {
         ("control_frames", named(control_frames())),
         ("sdp", sdp()?),
         ("json_rpc", named(json_rpc())),
+        ("webhook_record", named(webhook_record())),
     ];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -413,4 +415,36 @@ fn json_rpc() -> Seeds {
         ("number", "1e999"),
     ];
     frames.iter().map(|(name, text)| (*name, text.as_bytes().to_vec())).collect()
+}
+
+fn webhook_record() -> Seeds {
+    let body = br#"{"sessionId":"s","timestamp":1,"event":"sessionCreated"}"#;
+    let event = |id, session, body| Record::Event { id, at_ms: 1_795_375_342_755, session, body };
+    let file = |records: &[Record<'_>]| {
+        let mut out = Vec::new();
+        records.iter().for_each(|record| {
+            encode_record(record, &mut out);
+        });
+        out
+    };
+    let ordinary = [event(1, "s", body), event(2, "other", body), Record::Done { id: 1 }, event(3, "s", b"{}")];
+    // Payloads as they stand behind their sum: the target adds it.
+    let payload = |records: &[Record<'_>]| file(records).split_off(HEADER);
+    vec![
+        ("event", file(&ordinary[..1])),
+        ("done", file(&[Record::Done { id: u64::MAX }])),
+        ("ordinary", file(&ordinary)),
+        ("no-session", file(&[event(0, "", b"")])),
+        ("session-of-many-bytes", file(&[event(7, "ses_ÄÖÜß€😀", body)])),
+        ("done-twice", file(&[Record::Done { id: 4 }, Record::Done { id: 4 }])),
+        ("payload-event", payload(&ordinary[..1])),
+        ("payload-done", payload(&[Record::Done { id: 9 }])),
+        ("payload-done-and-more", [payload(&[Record::Done { id: 9 }]), vec![0]].concat()),
+        ("payload-session-beyond-the-end", hex("01 0000000000000001 0000000000000002 ffff 61")),
+        ("payload-session-no-text", hex("01 0000000000000001 0000000000000002 0002 c328 7b7d")),
+        ("payload-unknown-kind", hex("03 0000000000000001")),
+        ("payload-half-a-number", hex("02 00000000")),
+        ("length-beyond-the-end", hex("00400000 0000000000000000 01")),
+        ("length-of-4-gib", hex("ffffffff 0000000000000000 01")),
+    ]
 }

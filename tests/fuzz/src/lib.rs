@@ -13,6 +13,7 @@ mod rtcp;
 mod rtp;
 mod sdp;
 mod stun;
+mod webhook_record;
 
 pub use control_frames::control_frames;
 pub use json_rpc::json_rpc;
@@ -20,6 +21,7 @@ pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
 pub use stun::stun;
+pub use webhook_record::webhook_record;
 
 /// A function that panics on bytes that break an invariant.
 pub type Target = fn(&[u8]);
@@ -32,4 +34,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control_frames", control_frames),
     ("sdp", sdp),
     ("json_rpc", json_rpc),
+    ("webhook_record", webhook_record),
 ];

@@ -33,7 +33,11 @@ pub(super) async fn create(
 ) -> Result<Json<Value>, ApiError> {
     // The session is looked up before the body is read.
     let room = hub.room(&id).ok_or(ApiError::Bare(StatusCode::NOT_FOUND))?;
-    let body = object(&headers, &body, uri.path())?.unwrap_or_default();
+    let body = match (object(&headers, &body, uri.path())?, hub.settings.compat) {
+        (Some(body), _) => body,
+        (None, Generation::V2_32) => Map::new(),
+        (None, Generation::V2_20) => return Err(ApiError::framework(StatusCode::BAD_REQUEST, uri.path())),
+    };
     let bad = |why: Invalid| ApiError::told(StatusCode::BAD_REQUEST, uri.path(), why);
     let fields = Fields(&body);
     if fields.one_of("type", &["WEBRTC", "IPCAM"]).map_err(bad)? == Some("IPCAM") {
@@ -210,7 +214,11 @@ fn connection(hub: &Hub, fields: Fields<'_>) -> Result<(Grant, ConnectionPropert
         Some(options) => kurento(options)?,
         None => Value::Null,
     };
-    let mut ice_servers = ice::servers(fields.array("customIceServers")?, hub.now_ms())?;
+    let mut ice_servers = match hub.settings.compat {
+        // 2.20 does not know them, and ignores what it does not know.
+        Generation::V2_20 => Vec::new(),
+        Generation::V2_32 => ice::servers(fields.array("customIceServers")?, hub.now_ms())?,
+    };
     if ice_servers.is_empty() {
         ice_servers = ice::configured(&hub.settings.ice_servers, hub.now_ms());
     }

@@ -9,8 +9,8 @@ use crate::openvidu::dto::SessionProperties;
 
 const MEDIA_MODES: &[&str] = &["ROUTED", "RELAYED"];
 const RECORDING_MODES: &[&str] = &["MANUAL", "ALWAYS"];
-/// OpenVidu's, and AV1.
-const CODECS: &[&str] = &["MEDIA_SERVER_PREFERRED", "VP8", "VP9", "H264", "AV1", "NONE"];
+/// OpenVidu's, and AV1. The last is none of 2.20.
+const CODECS: [&str; 6] = ["VP8", "VP9", "H264", "AV1", "NONE", "MEDIA_SERVER_PREFERRED"];
 const OUTPUT_MODES: &[&str] = &["COMPOSED", "COMPOSED_QUICK_START", "INDIVIDUAL"];
 const LAYOUTS: &[&str] =
     &["BEST_FIT", "PICTURE_IN_PICTURE", "VERTICAL_PRESENTATION", "HORIZONTAL_PRESENTATION", "CUSTOM"];
@@ -55,9 +55,9 @@ fn default_recording() -> Value {
 
 /// From the body of `POST /sessions`. Without a body the codec is the built-in default, not the configured one.
 pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<SessionProperties, Invalid> {
+    let is_old = hub.settings.compat == Generation::V2_20;
     let mut properties = defaults(hub);
     let Some(body) = body else {
-        let is_old = hub.settings.compat == Generation::V2_20;
         properties.forced_video_codec = if is_old { "VP8" } else { "MEDIA_SERVER_PREFERRED" }.into();
         properties.allow_transcoding = false;
         return Ok(properties);
@@ -75,7 +75,7 @@ pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<Se
         }
         properties.custom_session_id = id.to_owned();
     }
-    if let Some(codec) = fields.one_of("forcedVideoCodec", CODECS)? {
+    if let Some(codec) = fields.one_of("forcedVideoCodec", if is_old { &CODECS[..5] } else { &CODECS })? {
         properties.forced_video_codec = codec.to_owned();
     }
     if let Some(allow) = fields.flag("allowTranscoding")? {
@@ -85,11 +85,11 @@ pub(super) fn session(hub: &Hub, body: Option<&Map<String, Value>>) -> Result<Se
         let checked = self::recording(recording, hub.settings.compat);
         properties.default_recording = checked.or_else(|refused| match refused {
             // 2.20 looks at these only when the recording starts.
-            Refused::OutOfRange { object, .. } if hub.settings.compat == Generation::V2_20 => Ok(object),
+            Refused::OutOfRange { object, .. } if is_old => Ok(object),
             Refused::OutOfRange { why, .. } | Refused::Wrong(why) => Err(why),
         })?;
     }
-    if let Some(node) = fields.object("mediaNode")? {
+    if !is_old && let Some(node) = fields.object("mediaNode")? {
         let id = node.text("id")?.ok_or_else(|| "Parameter 'mediaNode' must have a string 'id'".to_owned())?;
         properties.media_node = Some(id.to_owned());
     }
