@@ -7,9 +7,11 @@ import os
 import socket
 import struct
 import threading
+from pathlib import Path
 
 SESSION = "LIVE"
-CONNECTION = "con_LIVE"
+# Holds the name of its stream, in the server's folder.
+STREAM_FILE = Path("stream")
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))
 TRANSPORT = (
     "c=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:live\r\na=ice-pwd:0123456789012345678901\r\n"
@@ -36,7 +38,6 @@ class Member:
         self.server = server
         self.is_in = threading.Event()
         self.is_over = threading.Event()
-        self.seats = 0
         self.thread = threading.Thread(target=self.stay, daemon=True)
 
     def __enter__(self):
@@ -67,8 +68,8 @@ class Member:
                 "token": granted["token"], "session": SESSION, "platform": "Chrome 126", "sdkVersion": "2.32.1",
                 "metadata": '{"clientData":"Live"}', "secret": "", "recorder": False,
             })
-            channel.call("publishVideo", PUBLISH)
-            self.seats += 1
+            published = channel.call("publishVideo", PUBLISH)
+            (self.server.folder / STREAM_FILE).write_text(published["id"])
             self.is_in.set()
             while not self.is_over.is_set():
                 frame = channel.receive()

@@ -79,6 +79,8 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, name, is_ready):
+        if not (BINARIES / name).exists():
+            raise SystemExit(f"{BINARIES / name} is missing: run `make build` first.")
         log = (self.folder / f"{name}.log").open("wb")
         command = [str(BINARIES / name)]
         process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
@@ -120,10 +122,11 @@ def run(generation, options):
     print(f"\n== REST as OpenVidu {generation} answers it, against its description\n", flush=True)
     began = time.monotonic()
     with Server(generation) as server, Member(server):
-        environment = os.environ | {"MILLRACE_SECRET": SECRET, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py")}
-        # The hypothesis library keeps examples in a folder below the working directory.
-        command = [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run", "--exclude-checks", EXCLUDED[generation]]
-        command += [*options, f"{server.url}/openvidu/api/openapi.json"]
+        own = {"MILLRACE_SECRET": SECRET, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "PYTHONPATH": str(HERE)}
+        command = [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run"]
+        command += ["--exclude-checks", EXCLUDED[generation], *options, f"{server.url}/openvidu/api/openapi.json"]
+        environment = os.environ | own
+        # What the tool leaves in its working directory goes with the server's folder.
         failed = subprocess.run(command, env=environment, cwd=server.folder, check=False).returncode != 0
         if not server.is_well():
             failed = True

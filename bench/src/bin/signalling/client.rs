@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::Failure;
+use millrace_bench::Failure;
 
 /// As clients do.
 const PING: Duration = Duration::from_secs(5);

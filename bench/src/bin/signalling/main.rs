@@ -8,15 +8,15 @@
 
 mod client;
 mod neighbours;
-mod server;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::{Plan, Share, Told};
+use millrace_bench::Failure;
+use millrace_bench::server::{Cpu, Server};
 use neighbours::Neighbours;
-use server::{Cpu, Server};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -29,8 +29,6 @@ const PACE: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_millis(1500);
 /// A run that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(120);
-
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     match measure() {

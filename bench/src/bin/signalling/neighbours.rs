@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::Failure;
 use crate::client::{Client, Heard, Share, join_params};
-use crate::server::Server;
+use millrace_bench::Failure;
+use millrace_bench::server::Server;
 
 /// Between two signals.
 const PAUSE: Duration = Duration::from_millis(4);

@@ -12,12 +12,13 @@ use crate::Failure;
 
 const SECRET: &str = "bench";
 /// `OPENVIDUAPP:bench`.
-const AUTHORIZATION: &str = "Basic T1BFTlZJRFVBUFA6YmVuY2g=";
+pub const AUTHORIZATION: &str = "Basic T1BFTlZJRFVBUFA6YmVuY2g=";
 /// Longest wait for a process to serve.
 const START: Duration = Duration::from_secs(20);
 
 /// A server, stopped when dropped.
-pub(crate) struct Server {
+#[derive(Debug)]
+pub struct Server {
     folder: PathBuf,
     address: SocketAddr,
     data: Child,
@@ -25,24 +26,31 @@ pub(crate) struct Server {
 }
 
 /// Seconds of CPU time, in user space and kernel.
-#[derive(Clone, Copy)]
-pub(crate) struct Cpu {
-    pub(crate) control: f64,
-    pub(crate) data: f64,
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// Of the control plane.
+    pub control: f64,
+    /// Of the data plane.
+    pub data: f64,
 }
 
 impl Cpu {
-    pub(crate) fn since(self, before: Self) -> Self {
+    /// What was used between two looks.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
         Self { control: self.control - before.control, data: self.data - before.data }
     }
 }
 
 impl Server {
     /// Starts both and waits until they serve. The binaries are those beside this one.
-    pub(crate) fn start() -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// When one of them does not start, or does not serve within 20 s.
+    pub fn start() -> Result<Self, Failure> {
         let own = std::env::current_exe()?;
         let binaries = own.parent().ok_or("no folder")?;
-        let folder = std::env::temp_dir().join(format!("millrace-signalling-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("millrace-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let socket = folder.join("dataplane.sock");
         let _ = std::fs::remove_file(&socket);
@@ -79,23 +87,46 @@ impl Server {
     }
 
     /// Where it serves HTTP and WebSockets.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) async fn session(&self, id: &str) -> Result<(), Failure> {
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// When the answer is another one than 200.
+    pub async fn session(&self, id: &str) -> Result<(), Failure> {
         self.post("/openvidu/api/sessions", json!({"customSessionId": id})).await.map(drop)
     }
 
-    pub(crate) async fn token(&self, session: &str) -> Result<String, Failure> {
+    /// A token for a publisher.
+    ///
+    /// # Errors
+    /// When the answer is another one than 200.
+    pub async fn token(&self, session: &str) -> Result<String, Failure> {
         let path = format!("/openvidu/api/sessions/{session}/connection");
         let connection = self.post(&path, json!({"role": "PUBLISHER"})).await?;
         Ok(connection["token"].as_str().ok_or("a connection without a token")?.to_owned())
     }
 
-    pub(crate) fn cpu(&self) -> Result<Cpu, Failure> {
+    /// What both processes have used since they started.
+    ///
+    /// # Errors
+    /// When proc(5) cannot be read.
+    pub fn cpu(&self) -> Result<Cpu, Failure> {
         let control = self.control.as_ref().ok_or("not started")?;
         Ok(Cpu { control: cpu_seconds(control.id())?, data: cpu_seconds(self.data.id())? })
+    }
+
+    /// Memory of the control plane that is in RAM, in bytes.
+    ///
+    /// # Errors
+    /// When proc(5) cannot be read.
+    pub fn control_memory(&self) -> Result<u64, Failure> {
+        let control = self.control.as_ref().ok_or("not started")?;
+        let statm = std::fs::read_to_string(Path::new("/proc").join(control.id().to_string()).join("statm"))?;
+        let pages: u64 = statm.split(' ').nth(1).ok_or("an unknown format of /proc/PID/statm")?.parse()?;
+        Ok(pages * rustix::param::page_size() as u64)
     }
 
     async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
