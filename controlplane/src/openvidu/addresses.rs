@@ -16,9 +16,12 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(1);
 /// By transport.
 pub(super) type Addresses = HashMap<u64, SocketAddr>;
 
+/// What a snapshot said, and when.
+type Taken = (Instant, Arc<Addresses>);
+
 /// The addresses of the last snapshot. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Latest(Arc<Mutex<Option<(Instant, Arc<Addresses>)>>>);
+pub(super) struct Latest(Arc<Mutex<Option<Taken>>>);
 
 impl Latest {
     /// The addresses, at most [`LIFETIME`] old; none when there is no snapshot to be had.
