@@ -164,7 +164,9 @@ fn effective(env: &str, config: &Config, stated: &str) -> Option<(String, &'stat
     let found = match env {
         "DOMAIN_OR_PUBLIC_IP" => (config.domain_or_public_ip.clone(), ""),
         "OPENVIDU_SECRET" if stated.is_empty() => (config.secret.clone(), "of MILLRACE_DEV"),
-        "SERVER_PORT" if stated.is_empty() => (config.server_port.to_string(), "as HTTPS_PORT"),
+        "SERVER_PORT" if stated.is_empty() && config.server_port != 0 => {
+            (config.server_port.to_string(), "as HTTPS_PORT")
+        }
         "MILLRACE_TLS" if stated == "true" && !config.tls => ("false".to_owned(), "because of FORCE_PLAIN_HTTP"),
         "MILLRACE_DEMO" if stated.is_empty() => (config.demo.to_string(), "as MILLRACE_DEV"),
         "COTURN_IP" if config.coturn_host == config.domain_or_public_ip => {

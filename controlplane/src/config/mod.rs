@@ -317,7 +317,9 @@ impl Config {
                 let named = check::named_file(matches).map(PathBuf::from);
                 let path = named.as_ref().unwrap_or(&usual);
                 let text = read(path, named.is_some())?;
-                Ok(Wanted::Report(Report::of(matches, &environment, &text, &path.display().to_string())))
+                let missing = if path.exists() { "" } else { " (there is none)" };
+                let file = format!("{}{missing}", path.display());
+                Ok(Wanted::Report(Report::of(matches, &environment, &text, &file)))
             }
             None => Self::of(&matches, &environment, &read(&usual, false)?).map(Wanted::Server),
         }

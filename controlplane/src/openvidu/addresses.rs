@@ -16,12 +16,15 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(1);
 /// By transport.
 pub(super) type Addresses = HashMap<u64, SocketAddr>;
 
-/// What a snapshot said, and when.
-type Taken = (Instant, Arc<Addresses>);
-
 /// The addresses of the last snapshot. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest(Arc<Mutex<Option<Taken>>>);
+
+#[derive(Debug)]
+struct Taken {
+    at: Instant,
+    addresses: Arc<Addresses>,
+}
 
 impl Latest {
     /// The addresses, at most [`LIFETIME`] old; none when there is no snapshot to be had.
@@ -30,10 +33,8 @@ impl Latest {
         F: Future<Output = Result<Arc<Snapshot>, E>> + Send,
     {
         let mut latest = self.0.clone().lock_owned().await;
-        if let Some((taken, addresses)) = &*latest
-            && taken.elapsed() < LIFETIME
-        {
-            return addresses.clone();
+        if let Some(taken) = latest.as_ref().filter(|taken| taken.at.elapsed() < LIFETIME) {
+            return taken.addresses.clone();
         }
         // In a task of its own: who hangs up and asks again finds the snapshot that was begun.
         let taken = tokio::spawn(async move {
@@ -42,7 +43,7 @@ impl Latest {
             let addresses =
                 transports.filter_map(|info| Some((info.transport, info.remote_address.parse().ok()?))).collect();
             let addresses = Arc::new(addresses);
-            *latest = Some((Instant::now(), Arc::clone(&addresses)));
+            *latest = Some(Taken { at: Instant::now(), addresses: Arc::clone(&addresses) });
             addresses
         });
         taken.await.unwrap_or_default()

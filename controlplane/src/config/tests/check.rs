@@ -167,6 +167,7 @@ fn all_problems_stand_together_at_the_end() {
     let file = "HTTPS_PORT=0\nDOMAIN_OR_PUBLIC_IP=https://x\nMILLRACE_CERTIFICATE_FILE=/nowhere/certificate.pem\n";
     let report = report(&[], &[], file);
     let keys: Vec<_> = report.problems.iter().map(|problem| problem.key).collect();
+    assert_eq!(line(&report, "SERVER_PORT"), "SERVER_PORT (none)");
     let certificate = ["MILLRACE_CERTIFICATE_FILE", "MILLRACE_CERTIFICATE_KEY_FILE"];
     assert_eq!(keys, [["DOMAIN_OR_PUBLIC_IP", "OPENVIDU_SECRET", "HTTPS_PORT"].as_slice(), &certificate].concat());
     let (_, end) = report.text.split_once("\nThe server cannot start until these are put right:\n").unwrap();
