@@ -37,6 +37,11 @@ impl StoreMetrics {
         self.commits.observe(took.as_secs_f64());
     }
 
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.get()
+    }
+
     pub(crate) fn failed(&self) {
         self.failures.inc();
     }

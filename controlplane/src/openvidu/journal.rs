@@ -120,6 +120,8 @@ impl Journal {
 
     fn collect(&self, room: &RoomHandle, inner: &mut Inner, now_ms: u64, writes: &mut Vec<Write>) {
         if inner.unwritten.is_new {
+            // Nothing of another session of this name may be left.
+            writes.push(Write::Clear(room.id.clone()));
             writes.push(records::session(room));
         }
         writes.extend(inner.unwritten.parts.iter().map(|part| records::part(&room.id, inner, part)));
@@ -192,3 +194,6 @@ impl Journal {
 fn key(session: &str, kind: Kind, name: impl Into<String>) -> Key {
     Key { scope: session.to_owned(), kind: kind as u8, name: name.into() }
 }
+
+#[cfg(test)]
+mod tests;

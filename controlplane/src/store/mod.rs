@@ -132,6 +132,11 @@ impl Keeping {
 
     /// In memory, for as long as a clone of it is there.
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(MemoryStore::default()), cursors: Cursors::in_memory(), _lock: None }
+        Self::with(Arc::new(MemoryStore::default()))
+    }
+
+    /// With this store, and cursors in memory.
+    pub fn with(store: Arc<dyn Store>) -> Self {
+        Self { store, cursors: Cursors::in_memory(), _lock: None }
     }
 }
