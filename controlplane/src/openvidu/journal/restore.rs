@@ -15,7 +15,7 @@ use crate::openvidu::dto::SessionProperties;
 use crate::openvidu::outbox::Note;
 use crate::openvidu::room::{Inherited, RoomHandle};
 use crate::openvidu::session::{Asked, RpcSession, Seat};
-use crate::store::{Cursor, Keeping, Key, StoreError};
+use crate::store::{Cursor, Keeping, Key, StoreError, Write};
 
 /// Where an earlier control plane ended.
 pub(in crate::openvidu) struct Restored {
@@ -83,7 +83,10 @@ impl Restored {
     }
 
     fn add(&mut self, id: String, session: Session, cursors: &HashMap<u32, Arc<Cursor>>, now_ms: u64) {
-        let Some(properties) = session.properties else { return };
+        let Some(properties) = session.properties else {
+            self.journal.commit(vec![Write::Clear(id)]);
+            return;
+        };
         let mut inherited = Inherited::default();
         let mut saved = Saved::default();
         let mut seats = Vec::new();

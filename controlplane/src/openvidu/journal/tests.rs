@@ -138,6 +138,7 @@ async fn unreadable_records_cost_no_others() {
     disk.commit(&spoilt).unwrap();
     let second = hub(&disk);
     assert!(second.room("b").is_none(), "a session without its own record is none");
+    assert!(disk.load().unwrap().iter().all(|(key, _)| key.scope != "b"), "nor is anything left of it");
     assert_eq!(second.room("a").unwrap().lock().room.invites().len(), 1);
 }
 
