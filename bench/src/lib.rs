@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod floor;
+pub mod report;
 pub mod rig;
 pub mod server;
 
