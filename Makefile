@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit schema browser bench bench-signalling bench-rest clean
+.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -22,8 +22,8 @@ controlplane/web/dist/index.html: $(shell find controlplane/web -path '*/node_mo
 	cd controlplane/web && npm ci --no-audit --no-fund && npm run build
 
 test: ## Install what the tests need and run every one of them
-	deploy/install.sh node python browser
-	$(MAKE) lint unit schema browser
+	deploy/install.sh node python browser valgrind
+	$(MAKE) lint unit gates schema browser
 
 lint: page ## Formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
@@ -47,9 +47,17 @@ browser: build ## Browser tests: unmodified openvidu-browser in Chromium
 	deploy/install.sh node browser
 	cd tests/browser && npm ci --no-audit --no-fund && npm test
 
-bench: ## Cost of a forwarded packet, held against the floor of the same run
+gates: ## Instructions per packet, held against bench/baseline.json
+	deploy/install.sh valgrind
+	$(CARGO) run --release --locked -p millrace-bench -- gates
+
+bench: ## Cost of a forwarded packet against the floor of the same run, and memory, as a report in target/bench
 	deploy/install.sh valgrind
 	$(CARGO) run --release --locked -p millrace-bench
+
+bench-baseline: ## Count instructions anew and keep them as the baseline of the gates
+	deploy/install.sh valgrind
+	$(CARGO) run --release --locked -p millrace-bench -- baseline
 
 bench-signalling: build ## What joins, publications and departures of up to 200 participants cost, without media
 	$(CARGO) run --release --locked -p millrace-bench --bin signalling

@@ -1,8 +1,9 @@
-//! The floor: what sealing and sending alone cost. Each subscriber has its key; each packet is copied, its
-//! sequence number set, sealed in place and appended to the same kind of run. There is no parsing, no table,
+//! The floor: what receiving, opening, sealing and sending alone cost. Each subscriber has its key; each packet is
+//! copied, its sequence number set, sealed in place and appended to the same kind of run. There is no table, no history,
 //! no decision: whatever the shard costs more than this is what an SFU costs.
 
-use dataplane_core::srtp::Outbound;
+use dataplane_core::srtp::{Inbound, Outbound};
+use dataplane_core::wire::rtp::RtpHeader;
 use dataplane_core::{Path, TxBatch};
 use dataplane_protocol::SrtpProfile;
 
@@ -13,6 +14,7 @@ const HEADER: usize = 12 + 4 + 12;
 
 /// The floor's destinations.
 pub struct Floor {
+    inbound: Inbound,
     destinations: Vec<(Path, Outbound)>,
     packet: [u8; DATAGRAM],
     len: usize,
@@ -36,12 +38,22 @@ impl Floor {
             Ok(srtp) => (subscriber_path(n, port), srtp),
             Err(error) => panic!("{profile:?}: {error}"),
         };
+        let inbound = match Inbound::new(profile, &keys.remote_key, &keys.remote_salt) {
+            Ok(inbound) => inbound,
+            Err(error) => panic!("{profile:?}: {error}"),
+        };
         let mut packet = [0x5a; DATAGRAM];
         packet[..HEADER].fill(0);
         packet[0] = 0x90;
         packet[12..16].copy_from_slice(&[0xbe, 0xde, 0, 3]);
         let len = DATAGRAM - tag_len(profile);
-        Self { destinations: (0..subscribers).map(destination).collect(), packet, len, index: 0 }
+        Self { inbound, destinations: (0..subscribers).map(destination).collect(), packet, len, index: 0 }
+    }
+
+    /// Opens a received packet in place; whether it was one.
+    pub fn open(&mut self, bytes: &mut [u8]) -> bool {
+        let Ok(header) = RtpHeader::parse(bytes) else { return false };
+        self.inbound.unprotect_rtp(bytes, header.header_len, header.ssrc, header.sequence).is_ok()
     }
 
     /// Seals one frame for every destination and gives it to `send`; returns the number of datagrams.

@@ -1,43 +1,37 @@
-//! Costs of a forwarded packet on this machine, each held against the floor of the same run, as a table.
+//! Costs of a forwarded packet on this machine, each held against the floor of the same run.
 //!
-//! `millrace-bench` prints the table; `millrace-bench run PROFILE SUBSCRIBERS FRAMES` forwards so many frames
-//! and nothing else, for callgrind to count.
+//! `millrace-bench` measures all and writes the report; `millrace-bench gates` holds instruction counts against the
+//! baseline, and `millrace-bench baseline` renews it. `count` and `memory` are this program's own: callgrind runs the
+//! one, and each memory figure is taken in a process of the other.
 
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use dataplane_core::TxBatch;
-use dataplane_protocol::SrtpProfile;
-use millrace_bench::floor::Floor;
-use millrace_bench::rig::{DATAGRAM, FRAME, Rig};
-use millrace_dataplane::net::{MediaSocket, Sender, bind_group};
+use millrace_bench::gates::{self, GATES, Work};
+use millrace_bench::report::{Bars, Cell, Report, Section, Table};
+use millrace_bench::{cost, curves, memory};
 
-const PROFILES: [(&str, SrtpProfile); 2] =
-    [("gcm128", SrtpProfile::AeadAes128Gcm), ("cm-sha1", SrtpProfile::Aes128CmSha1_80)];
-const SUBSCRIBERS: [usize; 3] = [1, 10, 100];
-/// Rounds of each side, taken in turns so that both meet the same noise.
-const ROUNDS: usize = 9;
-/// Packets of one round, about: a tenth of a second.
-const PACKETS: usize = 60_000;
-/// Frames for callgrind, and as many more to take the difference of.
-const COUNTED_FRAMES: usize = 200;
-
-/// Where the bench's datagrams go.
-const SINK: &str = "0.0.0.0:0";
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
+const USAGE: &str = "usage: millrace-bench [--output DIRECTORY] | gates | baseline";
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => table(),
-        ["run", profile, subscribers, frames] => run(profile, subscribers, frames),
-        _ => Err("usage: millrace-bench [run gcm128|cm-sha1 SUBSCRIBERS FRAMES]".into()),
+        [] => report(&default_output()),
+        ["--output", directory] => report(Path::new(directory)),
+        ["gates"] => check(),
+        ["baseline"] => renew(),
+        ["count", work, length, longest] => count(work, length, longest),
+        ["memory", kind, count] => measure_memory(kind, count),
+        _ => Err(USAGE.into()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("millrace-bench: {error}");
             ExitCode::from(2)
@@ -45,134 +39,91 @@ fn main() -> ExitCode {
     }
 }
 
-/// What one case came to, in nanoseconds of CPU per forwarded packet.
-struct Measured {
-    sent: f64,
-    floor: f64,
-    ratio: f64,
-    alone: f64,
-    run_length: f64,
+/// `bench` beside the directory that this program was built into.
+fn default_output() -> PathBuf {
+    let program = std::env::current_exe().ok();
+    let target = program.as_deref().and_then(|program| program.parent()?.parent());
+    target.unwrap_or(Path::new("target")).join("bench")
 }
 
-fn table() -> Result<(), Failure> {
-    println!("One publisher, {DATAGRAM} B datagrams in frames of {FRAME}, medians of {ROUNDS} rounds in turns.");
-    println!("CPU time per forwarded packet; the floor seals and sends the same bytes in the same runs.\n");
-    println!(
-        "{:<8} {:>11} {:>13} {:>9} {:>7} {:>14} {:>13} {:>10}",
-        "profile", "subscribers", "forward+send", "floor", "ratio", "forward alone", "instructions", "GSO run"
+fn report(directory: &Path) -> Result<ExitCode, Failure> {
+    let mut report = Report::new(
+        "What a forwarded packet costs",
+        "One shard of the data plane with real SRTP packets over the loopback, held against what the kernel and the \
+         ciphers alone cost in the same run.",
     );
-    for (name, profile) in PROFILES {
-        for subscribers in SUBSCRIBERS {
-            let measured = measure(subscribers, profile)?;
-            let instructions = instructions(name, subscribers);
-            println!(
-                "{name:<8} {subscribers:>11} {:>10.0} ns {:>6.0} ns {:>6.2}x {:>11.0} ns {:>13} {:>10.1}",
-                measured.sent,
-                measured.floor,
-                measured.ratio,
-                measured.alone,
-                instructions.as_deref().unwrap_or("no valgrind"),
-                measured.run_length,
-            );
-        }
+    let costs = cost::measure_all(|what| tell(&format!("cost: {what}")))?;
+    for (name, subscribers, measured) in costs.iter().filter(|(.., m)| m.ratio.is_finite()).take(3) {
+        report.figure(
+            &format!("to {subscribers}, {name}"),
+            format!("{:.2} × floor", measured.ratio),
+            &format!("{:.2} × AES-CM and sendto", measured.to_plain),
+        );
     }
-    println!(
-        "\nInstructions are those of `forward alone`, counted by callgrind, and compare between machines of one kind;"
+    report.sections.push(cost::section(&costs));
+    let points = curves::measure_all(|what| tell(&format!("curves: {what}")));
+    report.sections.push(curves::section(&points));
+    report.sections.push(instructions());
+    let bytes = memory::measure_all(|what| tell(&format!("memory: {what}")));
+    report.sections.push(memory::section(&bytes));
+    tell("");
+    report.publish(directory, "cost")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn instructions() -> Section {
+    let section = Section::new("Instructions").text(
+        "Per packet of 1,200 B, counted by callgrind: the same in every run. Its processor is an emulated one without \
+         AVX-512 and VAES, so that the ciphers run their code for older processors, and their share is larger here than \
+         outside. The counts are for comparing one revision with another.",
     );
-    println!("times do not. With one subscriber the cost of receiving (parse, open, keep) is borne by one packet.");
-    Ok(())
-}
-
-fn measure(subscribers: usize, profile: SrtpProfile) -> Result<Measured, Failure> {
-    let sink = UdpSocket::bind(SINK)?;
-    let port = sink.local_addr()?.port();
-    let (groups, _) = bind_group(&[IpAddr::V4(Ipv4Addr::UNSPECIFIED)], 0, 1)?;
-    let sockets = groups.into_iter().next().ok_or("no socket")?;
-    let mut rig = Rig::new(subscribers, profile, port);
-    let mut floor = Floor::new(subscribers, profile, port);
-    let mut batch = TxBatch::new(1 << 20, 1_024);
-    let mut sender = Sender::new(true);
-    let frames = (PACKETS / FRAME / subscribers).max(20);
-    let (mut sent, mut least, mut alone, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=ROUNDS {
-        let with_send = forward(&mut rig, &mut batch, frames, |batch| sender.flush(&sockets, batch));
-        let lowest = lowest(&mut floor, &mut batch, frames, &mut sender, &sockets);
-        let without = forward(&mut rig, &mut batch, frames, |_| {});
-        // The first round warms up.
-        if round > 0 {
-            sent.push(with_send);
-            least.push(lowest);
-            alone.push(without);
-            ratios.push(with_send / lowest);
-        }
-    }
-    let counters = sender.counters();
-    Ok(Measured {
-        sent: median(sent),
-        floor: median(least),
-        ratio: median(ratios),
-        alone: median(alone),
-        run_length: counters.datagrams as f64 / counters.runs.max(1) as f64,
-    })
-}
-
-/// CPU nanoseconds per packet of forwarding `frames` frames.
-fn forward(rig: &mut Rig, batch: &mut TxBatch, frames: usize, mut send: impl FnMut(&TxBatch)) -> f64 {
-    let before = cpu_time();
-    let mut packets = 0;
-    for _ in 0..frames {
-        rig.feed();
-        packets += rig.drain(batch, &mut send);
-    }
-    (cpu_time() - before) as f64 / packets as f64
-}
-
-fn lowest(floor: &mut Floor, batch: &mut TxBatch, frames: usize, sender: &mut Sender, sockets: &[MediaSocket]) -> f64 {
-    let before = cpu_time();
-    let mut packets = 0;
-    for _ in 0..frames {
-        packets += floor.frame(batch, |batch| sender.flush(sockets, batch));
-    }
-    (cpu_time() - before) as f64 / packets as f64
-}
-
-fn run(profile: &str, subscribers: &str, frames: &str) -> Result<(), Failure> {
-    let (_, profile) = PROFILES.into_iter().find(|(name, _)| *name == profile).ok_or("unknown profile")?;
-    let mut rig = Rig::new(subscribers.parse()?, profile, 9);
-    let mut batch = TxBatch::new(1 << 20, 1_024);
-    for _ in 0..frames.parse()? {
-        rig.feed();
-        rig.drain(&mut batch, |_| {});
-    }
-    Ok(())
-}
-
-/// Instructions per forwarded packet: the difference of two runs, so that setting up cancels out. What sealing
-/// the publisher's frames costs is in it, once per frame. `None` without valgrind.
-fn instructions(profile: &str, subscribers: usize) -> Option<String> {
-    let count = |frames: usize| {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(std::env::current_exe().ok()?)
-            .args(["run", profile, &subscribers.to_string(), &frames.to_string()])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let collected = text.lines().find_map(|line| line.split_once("Collected : "))?.1;
-        collected.split_whitespace().next()?.parse::<u64>().ok()
+    let counts = match gates::count_all(|done| tell(&format!("instructions: {done} of {}", GATES.len()))) {
+        Ok(counts) => counts,
+        Err(error) => return section.text(format!("Not counted: {error}.")),
     };
-    let packets = (COUNTED_FRAMES * FRAME * subscribers) as u64;
-    let (short, long) = (count(COUNTED_FRAMES)?, count(2 * COUNTED_FRAMES)?);
-    Some(((long - short) / packets).to_string())
+    let mut table = Table::new("", &["step", "instructions", "what it is"]);
+    for (gate, count) in GATES.iter().zip(&counts) {
+        table.row([Cell::text(gate.name), Cell::number(*count, 1), Cell::text(gate.what)]);
+    }
+    let bars = GATES.iter().zip(counts).map(|(gate, count)| (gate.name.to_owned(), count)).collect();
+    let unit = "instructions".to_owned();
+    section.table(table).bars(Bars { title: "Instructions per packet".to_owned(), unit, bars, reference: None })
 }
 
-/// CPU time of this thread in nanoseconds.
-fn cpu_time() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+fn check() -> Result<ExitCode, Failure> {
+    let (lines, holds) = gates::check(Path::new(BASELINE), |done| tell(&format!("gates: {done} of {}", GATES.len())))?;
+    tell("");
+    println!("Instructions per packet of 1,200 B:");
+    lines.iter().for_each(|line| println!("  {line}"));
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn renew() -> Result<ExitCode, Failure> {
+    gates::renew(Path::new(BASELINE), |done| tell(&format!("gates: {done} of {}", GATES.len())))?;
+    tell("");
+    println!("Written: {BASELINE}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(work: &str, length: &str, longest: &str) -> Result<ExitCode, Failure> {
+    Work::named(work).ok_or(USAGE)?.run(length.parse()?, longest.parse()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_memory(kind: &str, count: &str) -> Result<ExitCode, Failure> {
+    let (kind, ..) = memory::KINDS.into_iter().find(|(_, name, _)| *name == kind).ok_or(USAGE)?;
+    println!("{}", memory::measure_here(kind, count.parse()?)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress: one line that changes on a terminal, and lines elsewhere.
+fn tell(what: &str) {
+    let mut out = std::io::stderr().lock();
+    // Nobody to tell is no reason to stop.
+    let _ = match (out.is_terminal(), what) {
+        (true, _) => write!(out, "\r\x1b[2K{what}"),
+        (false, "") => Ok(()),
+        (false, _) => writeln!(out, "{what}"),
+    };
+    let _ = out.flush();
 }

@@ -12,7 +12,7 @@ mod send;
 mod socket;
 
 pub(crate) use interfaces::own_addresses;
-pub(crate) use recv::{Receiver, RecvCounters, Slots};
+pub use recv::{Received, Receiver, RecvCounters, Slots};
 pub use send::{SendCounters, Sender};
 pub use socket::{MediaSocket, bind_group};
 

@@ -9,7 +9,7 @@ use super::address::{Control, Zeroed, read_local, read_name};
 use super::{BATCH, MediaSocket};
 
 /// Where datagrams are received into. The shard implements it over its pool.
-pub(crate) trait Slots {
+pub trait Slots {
     /// Names a slot.
     type Id: Copy;
     /// Takes a slot, or `None` when there are no more for now.
@@ -22,25 +22,25 @@ pub(crate) trait Slots {
 
 /// What was received and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RecvCounters {
+pub struct RecvCounters {
     /// recvmmsg calls that gave something.
-    pub(crate) calls: u64,
+    pub calls: u64,
     /// Datagrams.
-    pub(crate) datagrams: u64,
+    pub datagrams: u64,
     /// Their bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Dropped: longer than [`MAX_DATAGRAM`].
-    pub(crate) too_long: u64,
+    pub too_long: u64,
     /// Dropped: no slot was free.
-    pub(crate) no_buffer: u64,
+    pub no_buffer: u64,
     /// Dropped: the kernel did not tell source or destination.
-    pub(crate) no_address: u64,
+    pub no_address: u64,
     /// Errors of the call itself.
-    pub(crate) errors: u64,
+    pub errors: u64,
 }
 
 /// The arrays of one worker's recvmmsg calls, with a spare slot behind each entry.
-pub(crate) struct Receiver<Id> {
+pub struct Receiver<Id> {
     slots: Vec<Option<Id>>,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
@@ -53,18 +53,18 @@ pub(crate) struct Receiver<Id> {
 
 /// One datagram as received.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Received<Id> {
+pub struct Received<Id> {
     /// The slot, now the taker's.
-    pub(crate) id: Id,
+    pub id: Id,
     /// Bytes in use.
-    pub(crate) len: usize,
+    pub len: usize,
     /// How it came.
-    pub(crate) path: Path,
+    pub path: Path,
 }
 
 impl<Id: Copy> Receiver<Id> {
     /// Arrays for [`BATCH`] datagrams; no slots are taken yet.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             slots: vec![None; BATCH],
             names: vec![Zeroed::zeroed(); BATCH].into_boxed_slice(),
@@ -77,13 +77,13 @@ impl<Id: Copy> Receiver<Id> {
     }
 
     /// The counters.
-    pub(crate) fn counters(&self) -> RecvCounters {
+    pub fn counters(&self) -> RecvCounters {
         self.counters
     }
 
     /// Receives up to [`BATCH`] datagrams. Returns how many messages the kernel gave, to be asked for by
     /// [`Receiver::take`]; fewer than [`BATCH`] means that the socket is empty for now.
-    pub(crate) fn receive<S: Slots<Id = Id>>(&mut self, socket: &MediaSocket, slots: &mut S) -> usize {
+    pub fn receive<S: Slots<Id = Id>>(&mut self, socket: &MediaSocket, slots: &mut S) -> usize {
         let spare = self.prepare(slots);
         if spare == 0 {
             return self.discard(socket);
@@ -120,7 +120,7 @@ impl<Id: Copy> Receiver<Id> {
     }
 
     /// The `index`-th datagram of the last call, or `None` if it was dropped or there were fewer.
-    pub(crate) fn take(&mut self, index: usize) -> Option<Received<Id>> {
+    pub fn take(&mut self, index: usize) -> Option<Received<Id>> {
         let id = *self.slots.get(index)?.as_ref()?;
         let header = &mut self.headers[index];
         let len = header.msg_len as usize;
@@ -142,7 +142,7 @@ impl<Id: Copy> Receiver<Id> {
     }
 
     /// Gives all spare slots back.
-    pub(crate) fn release<S: Slots<Id = Id>>(&mut self, slots: &mut S) {
+    pub fn release<S: Slots<Id = Id>>(&mut self, slots: &mut S) {
         for slot in &mut self.slots {
             if let Some(id) = slot.take() {
                 slots.give_back(id);
