@@ -12,18 +12,20 @@ const MIN_SPACING: Duration = Duration::from_millis(10);
 pub(crate) struct Retransmitter {
     /// Next packet index (ROC and sequence number) of the RTX SSRC.
     next: u64,
-    recent: Box<[(u64, Instant); REMEMBERED]>,
+    /// Made with the first request: 2 kB that subscribers without loss never need.
+    recent: Option<Box<[(u64, Instant); REMEMBERED]>>,
 }
 
 impl Retransmitter {
     /// Starts the RTX SSRC at `first`, below 2^15 so that receivers guess its ROC right (RFC 3711 3.3.1).
     pub(crate) fn new(first: u16) -> Self {
-        Self { next: u64::from(first & 0x7fff), recent: Box::new([(u64::MAX, Instant::from_micros(0)); REMEMBERED]) }
+        Self { next: u64::from(first & 0x7fff), recent: None }
     }
 
     /// Whether the packet sent as `index` may be sent again now; remembers it if so.
     pub(crate) fn admits(&mut self, now: Instant, index: u64, rtt: Duration) -> bool {
-        let slot = &mut self.recent[index as usize % REMEMBERED];
+        let recent = self.recent.get_or_insert_with(|| Box::new([(u64::MAX, Instant::from_micros(0)); REMEMBERED]));
+        let slot = &mut recent[index as usize % REMEMBERED];
         if slot.0 == index && now.since(slot.1) < MIN_SPACING.max(rtt) {
             return false;
         }

@@ -15,6 +15,7 @@ pub(crate) const MAX_MISSING: usize = 256;
 #[derive(Debug)]
 pub(crate) struct NackGenerator {
     highest: Option<u64>,
+    /// At most [`MAX_MISSING`], which would be 6 kB of each track; room comes with the first losses and stays.
     missing: Vec<Missing>,
 }
 
@@ -40,7 +41,7 @@ pub(crate) enum Arrival {
 
 impl NackGenerator {
     pub(crate) fn new() -> Self {
-        Self { highest: None, missing: Vec::with_capacity(MAX_MISSING) }
+        Self { highest: None, missing: Vec::new() }
     }
 
     /// Takes in a packet of the unwrapped `sequence`.
