@@ -22,6 +22,8 @@ const REMEMBERED: usize = 256;
 pub(crate) struct Paths {
     known: Vec<Known>,
     selected: Option<usize>,
+    /// The path of `selected`, here because every frame asks for it and `known` is elsewhere in memory.
+    selected_path: Option<Path>,
     last_check: Instant,
     transactions: Transactions,
 }
@@ -106,6 +108,7 @@ impl Paths {
         };
         if selects {
             self.selected = Some(at);
+            self.selected_path = Some(path);
             checked.reselected = true;
         }
         checked
@@ -113,7 +116,7 @@ impl Paths {
 
     /// Where to send.
     pub(crate) fn selected(&self) -> Option<Path> {
-        self.selected.map(|at| self.known[at].path)
+        self.selected_path
     }
 
     /// Every path, to forget the routes of a removed transport.

@@ -120,6 +120,16 @@ impl SourceClock {
     }
 }
 
+/// Values of a packet's header extensions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extensions {
+    /// Of transport-wide congestion control.
+    pub(crate) transport_sequence: Option<u16>,
+    audio_level: Option<u8>,
+    orientation: Option<u8>,
+    descriptor: Span,
+}
+
 /// Extension ids of one transport, by id.
 #[derive(Clone, Debug)]
 pub(crate) struct ExtensionMap(Box<[ExtensionKind; 256]>);
@@ -209,33 +219,47 @@ impl Track {
         self.history.get_or_insert_with(|| History::new(capacity))
     }
 
+    /// What a decrypted packet's extensions say, in one walk over them.
+    pub(crate) fn read_extensions(&self, bytes: &[u8], header: &RtpHeader) -> Extensions {
+        let mut read = Extensions::default();
+        for (id, data) in ext::elements(bytes, header) {
+            match self.extensions.kind(id) {
+                ExtensionKind::TransportCc => {
+                    read.transport_sequence = read.transport_sequence.or_else(|| ext::parse_transport_cc(data));
+                }
+                ExtensionKind::AudioLevel => read.audio_level = data.first().copied(),
+                ExtensionKind::VideoOrientation => read.orientation = data.first().copied(),
+                ExtensionKind::DependencyDescriptor => {
+                    // The element borrows from `bytes`, so that its distance from the start is its place.
+                    let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
+                    read.descriptor = Span { start: start as u16, len: data.len() as u16 };
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+
     /// What subscribers need to know of a decrypted packet of this track. `None` if its padding is wrong.
-    pub(crate) fn describe(&self, bytes: &[u8], header: &RtpHeader, sequence: u64, buffer: BufferId) -> Option<Packet> {
+    pub(crate) fn describe(
+        &self,
+        bytes: &[u8],
+        header: &RtpHeader,
+        extensions: Extensions,
+        (sequence, buffer): (u64, BufferId),
+    ) -> Option<Packet> {
         let payload = Span { start: header.header_len as u16, len: payload_len(bytes, header).ok()? as u16 };
-        let mut packet = Packet {
+        Some(Packet {
             sequence,
             buffer,
             timestamp: header.timestamp,
             marker: header.marker,
             keyframe: self.starts_decoding(payload.of(bytes)),
             payload,
-            audio_level: None,
-            orientation: None,
-            descriptor: Span::default(),
-        };
-        for (id, data) in ext::elements(bytes, header) {
-            match self.extensions.kind(id) {
-                ExtensionKind::AudioLevel => packet.audio_level = data.first().copied(),
-                ExtensionKind::VideoOrientation => packet.orientation = data.first().copied(),
-                ExtensionKind::DependencyDescriptor => {
-                    // The element borrows from `bytes`, so that its distance from the start is its place.
-                    let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
-                    packet.descriptor = Span { start: start as u16, len: data.len() as u16 };
-                }
-                _ => {}
-            }
-        }
-        Some(packet)
+            audio_level: extensions.audio_level,
+            orientation: extensions.orientation,
+            descriptor: extensions.descriptor,
+        })
     }
 
     /// For a snapshot; only the track's home has it.

@@ -6,7 +6,7 @@ use super::{Fate, Shard};
 use crate::buffer::BufferId;
 use crate::ingress::history::{Packet, Refused, unwrap_near};
 use crate::ingress::nack::Arrival;
-use crate::ingress::track::Track;
+use crate::ingress::track::{Extensions, Track};
 use crate::io::{Bytes1500, Datagram, Output, PeerMessage};
 use crate::srtp::SrtpError;
 use crate::stats::DropReason;
@@ -20,6 +20,7 @@ struct Incoming {
     buffer: BufferId,
     len: usize,
     header: RtpHeader,
+    extensions: Extensions,
     sequence: u64,
     repair: bool,
 }
@@ -39,8 +40,13 @@ impl Shard {
             Some(binding) => binding,
             None => self.bind(key, datagram.buffer, len, &header)?,
         };
-        self.note_transport_sequence(now, key, binding.track, datagram.buffer, len, &header);
-        let mut incoming = Incoming { buffer: datagram.buffer, len, header, sequence: index, repair: binding.repair };
+        // An RFC 4588 packet has them where the packet that it repeats has.
+        let extensions = self.tracks[binding.track].read_extensions(&self.pool.bytes(datagram.buffer)[..len], &header);
+        if let Some(sequence) = extensions.transport_sequence {
+            self.note_transport_sequence(now, key, sequence);
+        }
+        let (buffer, repair) = (datagram.buffer, binding.repair);
+        let mut incoming = Incoming { buffer, len, header, extensions, sequence: index, repair };
         if binding.repair {
             self.unwrap_repair(binding.track, &mut incoming)?;
         } else {
@@ -85,21 +91,8 @@ impl Shard {
         Ok(binding)
     }
 
-    fn note_transport_sequence(
-        &mut self,
-        now: Instant,
-        key: usize,
-        track: usize,
-        buffer: BufferId,
-        len: usize,
-        header: &RtpHeader,
-    ) {
-        let bytes = &self.pool.bytes(buffer)[..len];
-        let extensions = &self.tracks[track].extensions;
-        let sequence = ext::elements(bytes, header)
-            .find(|(id, _)| extensions.kind(*id) == ExtensionKind::TransportCc)
-            .and_then(|(_, data)| ext::parse_transport_cc(data));
-        let (Some(sequence), Some(live)) = (sequence, self.endpoints[key].live.as_mut()) else { return };
+    fn note_transport_sequence(&mut self, now: Instant, key: usize, sequence: u16) {
+        let Some(live) = self.endpoints[key].live.as_mut() else { return };
         let was_due = live.feedback.due();
         live.feedback.on_packet(now, sequence);
         if let (None, Some(due)) = (was_due, live.feedback.due()) {
@@ -175,7 +168,7 @@ impl Shard {
         accepts.map_err(refused)?;
         let bytes = &self.pool.bytes(incoming.buffer)[..incoming.len];
         let packet = track
-            .describe(bytes, &incoming.header, incoming.sequence, incoming.buffer)
+            .describe(bytes, &incoming.header, incoming.extensions, (incoming.sequence, incoming.buffer))
             .ok_or(DropReason::RtpMalformed)?;
         let Some(source) = track.source.as_mut() else { return Err(DropReason::RtpUnknownSsrc) };
         source.packets += 1;

@@ -81,7 +81,8 @@ impl Shard {
         track.history_mut().accepts(sequence).map_err(refused)?;
         let header = RtpHeader::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
         let buffer = self.pool.copy_in(bytes).ok_or(DropReason::NoBuffer)?;
-        let Some(packet) = track.describe(bytes, &header, sequence, buffer) else {
+        let Some(packet) = track.describe(bytes, &header, track.read_extensions(bytes, &header), (sequence, buffer))
+        else {
             self.pool.release(buffer);
             return Err(DropReason::RtpMalformed);
         };
