@@ -32,6 +32,9 @@ pub struct TxBatch {
     used: usize,
     runs: Vec<TxRun>,
     max_runs: usize,
+    /// Where [`TxBatch::add`] sends to, and whether the last run goes there.
+    aim: Option<Path>,
+    continues: bool,
 }
 
 impl TxBatch {
@@ -42,6 +45,8 @@ impl TxBatch {
             used: 0,
             runs: Vec::with_capacity(max_runs.max(1)),
             max_runs: max_runs.max(1),
+            aim: None,
+            continues: false,
         }
     }
 
@@ -74,15 +79,26 @@ impl TxBatch {
     pub fn clear(&mut self) {
         self.used = 0;
         self.runs.clear();
+        self.continues = false;
     }
 
     /// Writes one datagram in place: `fill` gets [`MAX_DATAGRAM`] bytes and returns how many it used, or
     /// `None` to write nothing. Returns whether a datagram was added. The caller checks
     /// [`TxBatch::has_room`] first; without room nothing is written.
     pub fn push(&mut self, path: Path, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        if !self.has_room() {
-            return false;
-        }
+        self.aim(path);
+        self.add(fill)
+    }
+
+    /// Says where the datagrams of the following [`TxBatch::add`] go.
+    pub(crate) fn aim(&mut self, path: Path) {
+        self.continues = self.runs.last().is_some_and(|run| run.path == path);
+        self.aim = Some(path);
+    }
+
+    /// As [`TxBatch::push`], to where the batch has been aimed at: paths are compared once and not for each datagram.
+    pub(crate) fn add(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let Some(path) = self.aim.filter(|_| self.has_room()) else { return false };
         let start = self.used;
         let Some(len) = fill(&mut self.bytes[start..start + MAX_DATAGRAM]) else { return false };
         if len == 0 {
@@ -90,21 +106,23 @@ impl TxBatch {
         }
         self.used += len;
         match self.runs.last_mut() {
-            Some(run) if run.takes(path, len) => {
+            Some(run) if self.continues && run.takes(len) => {
                 run.len += len;
                 run.count += 1;
             }
-            _ => self.runs.push(TxRun { path, start, len, segment: len, count: 1 }),
+            _ => {
+                self.runs.push(TxRun { path, start, len, segment: len, count: 1 });
+                self.continues = true;
+            }
         }
         true
     }
 }
 
 impl TxRun {
-    /// Whether a datagram of `len` bytes can follow: the last one was full, and this one is not longer.
-    fn takes(&self, path: Path, len: usize) -> bool {
-        self.path == path
-            && len <= self.segment
+    /// Whether a datagram of `len` bytes to the same destination can follow: the last one was full, and this one is not longer.
+    fn takes(&self, len: usize) -> bool {
+        len <= self.segment
             && self.len == self.segment * self.count
             && self.count < MAX_SEGMENTS
             && self.len + len <= MAX_RUN_BYTES

@@ -200,6 +200,7 @@ impl Forward<'_> {
             self.counters.drop(DropReason::NoConsent);
             return Progress::Finished;
         };
+        batch.aim(path);
         let (mut packets, mut bytes) = (0, 0);
         let mut progress = Progress::Finished;
         while let Some(sequence) = pending.get(cursor.packet) {
@@ -221,7 +222,7 @@ impl Forward<'_> {
             }
             let Some(index) = out.sequence.map(*sequence) else { continue };
             let stamp = Stamp { send_time: self.send_time, transport_sequence: *transport_sequence };
-            let pushed = batch.push(path, |to| {
+            let pushed = batch.add(|to| {
                 let len = out.write(to, packet, buffer, (index, Shape::Media, stamp), srtp)?;
                 bytes += len;
                 Some(len)
