@@ -14,7 +14,7 @@ use dataplane_core::{
 };
 use dataplane_protocol::{
     Codec, CodecParameters, CreateTransport, ExtensionKind, HeaderExtension, MediaKind, Publish, SrtpProfile,
-    Subscribe, TransportId,
+    Subscribe, TransportId, WorkerStats,
 };
 
 /// Packets of one frame: 1.5 Mbps at 30 frames per second and 1,200 B.
@@ -288,14 +288,30 @@ impl Rig {
 
     /// RTP packets forwarded so far, and datagrams dropped for any reason.
     pub fn counts(&mut self) -> (u64, u64) {
+        let stats = self.stats();
+        (stats.rtp_forwarded, Self::dropped(&stats))
+    }
+
+    /// All counters of the shard.
+    pub fn stats(&mut self) -> WorkerStats {
         self.command(ShardCommand::Snapshot { token: 0 });
-        let mut counts = (0, 0);
+        let mut stats = WorkerStats::default();
         while let Some(output) = self.shard.poll_output() {
             if let Output::Snapshot { part, .. } = output {
-                counts = (part.stats.rtp_forwarded, part.stats.drops.iter().map(|drop| drop.count).sum());
+                stats = part.stats;
             }
         }
-        counts
+        stats
+    }
+
+    /// Datagrams dropped for any reason.
+    pub fn dropped(stats: &WorkerStats) -> u64 {
+        stats.drops.iter().map(|drop| drop.count).sum()
+    }
+
+    /// Lets so many milliseconds pass.
+    pub fn pass(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
     }
 
     /// Creates a transport; with a path, checks it and gives the transport keys.
