@@ -14,11 +14,10 @@ use webrtc_dtls::conn::DTLSConn;
 use webrtc_dtls::crypto::Certificate;
 use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use webrtc_srtp::context::Context;
-use webrtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
-use webrtc_srtp::protection_profile::ProtectionProfile;
 use webrtc_util::marshal::{Marshal, Unmarshal};
 
 use crate::checks::Checks;
+use crate::keys::contexts;
 use crate::socket::{DtlsConn, Wire};
 
 /// Checks before the first answer.
@@ -49,6 +48,12 @@ pub enum PeerError {
     /// The server selected no SRTP profile that is known here.
     #[error("no SRTP profile was negotiated")]
     NoProfile,
+    /// The server's certificate is not the one of its SDP.
+    #[error("the server's certificate does not match the fingerprint of its SDP")]
+    WrongCertificate,
+    /// The server's SDP does not say how to reach it.
+    #[error("{0}")]
+    Sdp(String),
     /// No answer to any check.
     #[error("no answer to connectivity checks within {0:?}")]
     NoPath(Duration),
@@ -57,7 +62,7 @@ pub enum PeerError {
 /// A certificate and ICE credentials: what a peer puts into its SDP.
 #[derive(Clone)]
 pub struct Identity {
-    certificate: Certificate,
+    pub(crate) certificate: Certificate,
     /// `a=ice-ufrag`.
     pub ufrag: String,
     /// `a=ice-pwd`.
@@ -151,7 +156,7 @@ impl Peer {
         };
         let dtls = Arc::new(DTLSConn::new(conn, config, true, None).await?);
         let profile = dtls.selected_srtpprotection_profile();
-        let (outbound, inbound) = contexts(&dtls, profile).await?;
+        let (outbound, inbound) = contexts(&dtls, true).await?;
         let (packets_tx, packets) = mpsc::channel(QUEUE);
         tasks.push(tokio::spawn(open(inbound, media_rx, packets_tx)));
         Ok(Self { wire, replace, server: offer.server, checks, outbound, packets, profile, dtls, tasks })
@@ -288,27 +293,4 @@ async fn open(mut inbound: Context, mut media: mpsc::Receiver<Bytes>, packets: m
         };
         let _ = packets.try_send(packet);
     }
-}
-
-/// Contexts for sending and for receiving.
-async fn contexts(dtls: &DTLSConn, profile: SrtpProtectionProfile) -> Result<(Context, Context), PeerError> {
-    let profile = match profile {
-        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
-        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => ProtectionProfile::AeadAes256Gcm,
-        _ => return Err(PeerError::NoProfile),
-    };
-    let mut config = webrtc_srtp::config::Config { profile, ..Default::default() };
-    let state = dtls.connection_state().await;
-    config.extract_session_keys_from_dtls(state, true).await?;
-    let keys = config.keys;
-    let outbound = Context::new(&keys.local_master_key, &keys.local_master_salt, profile, None, None)?;
-    let inbound = Context::new(
-        &keys.remote_master_key,
-        &keys.remote_master_salt,
-        profile,
-        Some(srtp_replay_protection(1_024)),
-        Some(srtcp_replay_protection(1_024)),
-    )?;
-    Ok((outbound, inbound))
 }

@@ -90,3 +90,64 @@ impl Conn for DtlsConn {
         self
     }
 }
+
+/// DTLS whose datagrams both ways pass through queues, for who owns the socket alone.
+pub(crate) struct QueuedConn {
+    sent: mpsc::UnboundedSender<Vec<u8>>,
+    received: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
+}
+
+impl QueuedConn {
+    /// The connection, where to put what was received, and where to take what is to be sent.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedSender<Vec<u8>>, mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (received_tx, received) = mpsc::unbounded_channel();
+        let (sent, sent_rx) = mpsc::unbounded_channel();
+        (Self { sent, received: Mutex::new(received) }, received_tx, sent_rx)
+    }
+}
+
+#[async_trait::async_trait]
+impl Conn for QueuedConn {
+    async fn connect(&self, _: SocketAddr) -> webrtc_util::Result<()> {
+        Ok(())
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> webrtc_util::Result<usize> {
+        let Some(datagram) = self.received.lock().await.recv().await else {
+            return Err(webrtc_util::Error::ErrClosedListener);
+        };
+        let len = datagram.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&datagram[..len]);
+        Ok(len)
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> webrtc_util::Result<(usize, SocketAddr)> {
+        let len = self.recv(buffer).await?;
+        Ok((len, self.local_addr()?))
+    }
+
+    async fn send(&self, datagram: &[u8]) -> webrtc_util::Result<usize> {
+        let _ = self.sent.send(datagram.to_vec());
+        Ok(datagram.len())
+    }
+
+    async fn send_to(&self, datagram: &[u8], _: SocketAddr) -> webrtc_util::Result<usize> {
+        self.send(datagram).await
+    }
+
+    fn local_addr(&self) -> webrtc_util::Result<SocketAddr> {
+        Ok(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    async fn close(&self) -> webrtc_util::Result<()> {
+        Ok(())
+    }
+
+    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
+        self
+    }
+}

@@ -1,0 +1,248 @@
+//! One outgoing RTP stream of a clip: its packets, its retransmissions and its reports.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rtcp::sender_report::SenderReport;
+use rtp::codecs::h264::H264Payloader;
+use rtp::codecs::opus::OpusPayloader;
+use rtp::codecs::vp8::Vp8Payloader;
+use rtp::header::Header;
+use rtp::packet::Packet;
+use rtp::packetizer::Payloader;
+
+use super::clip::{Clip, Codec};
+use super::sent::SentLog;
+
+/// Bytes of payload at most: 1,200 bytes of RTP with header, extensions and tag stay below any path's MTU.
+const MTU: usize = 1_160;
+/// Packets kept to be sent again.
+const KEPT: usize = 512;
+/// Keyframes that are asked for within this time are one.
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(300);
+
+/// How a stream is labelled, as negotiated.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamIds {
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    /// SSRC and payload type of retransmissions.
+    pub(crate) rtx: Option<(u32, u8)>,
+    /// Header extensions of every packet: id and value.
+    pub(crate) extensions: Vec<(u8, Bytes)>,
+    /// As they stand on retransmissions.
+    pub(crate) rtx_extensions: Vec<(u8, Bytes)>,
+}
+
+/// A clip under way.
+pub(crate) struct PacketStream {
+    ids: StreamIds,
+    clip: Arc<Clip>,
+    log: Arc<SentLog>,
+    payloader: Box<dyn Payloader + Send + Sync>,
+    next: usize,
+    sequence: u16,
+    rtx_sequence: u16,
+    timestamp: u32,
+    sent_at: Instant,
+    kept: VecDeque<Packet>,
+    packets: u32,
+    octets: u32,
+    wants_key: bool,
+    last_key: Option<Instant>,
+}
+
+/// What a frame became.
+pub(crate) struct Outgoing {
+    pub(crate) packets: Vec<Packet>,
+    pub(crate) key: bool,
+}
+
+impl PacketStream {
+    pub(crate) fn new(ids: StreamIds, log: Arc<SentLog>, seed: u64, now: Instant) -> Self {
+        let clip = Arc::clone(&log.clip);
+        let payloader: Box<dyn Payloader + Send + Sync> = match clip.codec {
+            Codec::Vp8 => {
+                let mut payloader = Vp8Payloader::default();
+                payloader.enable_picture_id = true;
+                Box::new(payloader)
+            }
+            Codec::H264 => Box::<H264Payloader>::default(),
+            Codec::Opus => Box::new(OpusPayloader),
+        };
+        Self {
+            // Below half of the range, so that the first packets do not wrap (RFC 3711 3.3.1).
+            sequence: (seed as u16) & 0x7fff,
+            rtx_sequence: ((seed >> 16) as u16) & 0x7fff,
+            timestamp: (seed >> 32) as u32,
+            // Every publisher begins somewhere else in the clip, at a keyframe.
+            next: clip.next_key((seed % clip.frames.len().max(1) as u64) as usize),
+            ids,
+            clip,
+            log,
+            payloader,
+            sent_at: now,
+            kept: VecDeque::new(),
+            packets: 0,
+            octets: 0,
+            wants_key: false,
+            last_key: None,
+        }
+    }
+
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.ids.ssrc
+    }
+
+    /// Goes on with a keyframe.
+    pub(crate) fn want_key(&mut self, now: Instant) {
+        self.wants_key |= self.last_key.is_none_or(|last| now - last > KEYFRAME_PAUSE);
+    }
+
+    /// The next frame. `since_epoch` is now on the run's clock.
+    pub(crate) fn frame(&mut self, now: Instant, since_epoch: Duration) -> Outgoing {
+        if std::mem::take(&mut self.wants_key) {
+            self.next = self.clip.next_key(self.next);
+        }
+        let index = self.next;
+        let frame = &self.clip.frames[index];
+        let payloads = self.payloader.payload(MTU, &frame.data).unwrap_or_default();
+        let key = frame.key && self.clip.codec != Codec::Opus;
+        if key {
+            self.last_key = Some(now);
+        }
+        let last = payloads.len().saturating_sub(1);
+        let packets: Vec<_> = payloads
+            .into_iter()
+            .enumerate()
+            .map(|(i, payload)| {
+                let header = Header {
+                    version: 2,
+                    marker: i == last && self.clip.codec != Codec::Opus,
+                    payload_type: self.ids.payload_type,
+                    sequence_number: self.sequence,
+                    timestamp: self.timestamp,
+                    ssrc: self.ids.ssrc,
+                    ..Header::default()
+                };
+                self.sequence = self.sequence.wrapping_add(1);
+                labelled(Packet { header, payload }, &self.ids.extensions)
+            })
+            .collect();
+        self.packets = self.packets.wrapping_add(packets.len() as u32);
+        self.octets = self.octets.wrapping_add(packets.iter().map(|packet| packet.payload.len() as u32).sum());
+        self.log.note(index, since_epoch);
+        self.sent_at = now;
+        self.timestamp = self.timestamp.wrapping_add(self.clip.ticks());
+        self.next = (index + 1) % self.clip.frames.len();
+        if self.ids.rtx.is_some() {
+            self.kept.extend(packets.iter().cloned());
+            while self.kept.len() > KEPT {
+                self.kept.pop_front();
+            }
+        }
+        Outgoing { packets, key }
+    }
+
+    /// The packet of this sequence number as a retransmission (RFC 4588 4).
+    pub(crate) fn again(&mut self, sequence: u16) -> Option<Packet> {
+        let (ssrc, payload_type) = self.ids.rtx?;
+        let first = self.kept.front()?.header.sequence_number;
+        let packet = self.kept.get(usize::from(sequence.wrapping_sub(first)))?;
+        let mut payload = BytesMut::with_capacity(packet.payload.len() + 2);
+        payload.put_u16(sequence);
+        payload.put_slice(&packet.payload);
+        let header = Header {
+            version: 2,
+            marker: packet.header.marker,
+            payload_type,
+            sequence_number: self.rtx_sequence,
+            timestamp: packet.header.timestamp,
+            ssrc,
+            ..Header::default()
+        };
+        self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+        Some(labelled(Packet { header, payload: payload.freeze() }, &self.ids.rtx_extensions))
+    }
+
+    /// A report of what was sent, with the wall clock's time of now.
+    pub(crate) fn report(&self, now: Instant, ntp: u64) -> SenderReport {
+        let since = (now - self.sent_at).as_secs_f64() * f64::from(self.clip.codec.clock_rate());
+        let at_last = self.timestamp.wrapping_sub(self.clip.ticks());
+        SenderReport {
+            ssrc: self.ids.ssrc,
+            ntp_time: ntp,
+            rtp_time: at_last.wrapping_add(since as u32),
+            packet_count: self.packets,
+            octet_count: self.octets,
+            ..SenderReport::default()
+        }
+    }
+}
+
+fn labelled(mut packet: Packet, extensions: &[(u8, Bytes)]) -> Packet {
+    for (id, value) in extensions {
+        // Ids and sizes were checked when they were negotiated.
+        let _ = packet.header.set_extension(*id, value.clone());
+    }
+    packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clip::Frame;
+    use super::*;
+
+    fn stream(rtx: bool) -> PacketStream {
+        let frame = |fill: u8, key| Frame { data: Bytes::from(vec![fill; 3_000]), key };
+        let frames = vec![frame(1, true), frame(2, false), frame(3, false), frame(4, true)];
+        let clip = Arc::new(Clip::new(Codec::Vp8, frames, Duration::from_millis(100)));
+        let ids = StreamIds {
+            ssrc: 7,
+            payload_type: 96,
+            rtx: rtx.then_some((8, 97)),
+            extensions: vec![(1, Bytes::from_static(b"0"))],
+            rtx_extensions: vec![],
+        };
+        PacketStream::new(ids, Arc::new(SentLog::new(clip)), 0, Instant::now())
+    }
+
+    #[test]
+    fn frames_become_packets_in_sequence() {
+        let mut stream = stream(false);
+        let now = Instant::now();
+        let first = stream.frame(now, Duration::ZERO).packets;
+        let second = stream.frame(now, Duration::ZERO).packets;
+        let all: Vec<_> = first.iter().chain(&second).collect();
+        assert!(all.windows(2).all(|p| p[1].header.sequence_number == p[0].header.sequence_number + 1));
+        assert_eq!(all.iter().filter(|p| p.header.marker).count(), 2);
+        assert_eq!(second[0].header.timestamp - first[0].header.timestamp, 9_000);
+        assert!(all.iter().all(|p| p.payload.len() <= MTU && p.header.get_extension(1).is_some()));
+    }
+
+    #[test]
+    fn a_wanted_keyframe_comes_next_but_not_too_often() {
+        let mut stream = stream(false);
+        let start = Instant::now();
+        assert!(stream.frame(start, Duration::ZERO).key);
+        stream.want_key(start + Duration::from_millis(100));
+        assert!(!stream.frame(start + Duration::from_millis(100), Duration::ZERO).key, "there was one just now");
+        let later = start + Duration::from_secs(1);
+        stream.want_key(later);
+        assert!(stream.frame(later, Duration::ZERO).key);
+    }
+
+    #[test]
+    fn retransmissions_name_the_original() {
+        let mut stream = stream(true);
+        let packets = stream.frame(Instant::now(), Duration::ZERO).packets;
+        let again = stream.again(packets[1].header.sequence_number).unwrap();
+        assert_eq!((again.header.ssrc, again.header.payload_type), (8, 97));
+        assert_eq!(again.payload[..2], packets[1].header.sequence_number.to_be_bytes());
+        assert_eq!(again.payload[2..], packets[1].payload);
+        assert!(stream.again(packets[0].header.sequence_number.wrapping_sub(1)).is_none());
+        assert!(stream.again(packets[0].header.sequence_number + 100).is_none());
+    }
+}
