@@ -2,9 +2,10 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
+LOADTEST ?= --url https://localhost:4443 --secret MY_SECRET --rooms 2 --participants 4 --audio --duration 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest clean
+.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest loadtest clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -64,6 +65,9 @@ bench-signalling: build ## What joins, publications and departures of up to 200 
 
 bench-rest: build ## Latency of new sessions and connections at 500 requests/s, with up to 10,000 sessions
 	$(CARGO) run --release --locked -p millrace-bench --bin rest
+
+loadtest: ## Bots in rooms of the server that `make run` started; LOADTEST="--rooms 10 ..." for others
+	$(CARGO) run --release --locked -p millrace-loadtest --bin millrace-loadtest -- run $(LOADTEST)
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -1,7 +1,7 @@
 //! The terminal while a run is under way: a line that moves where there is a terminal, one line now and then elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,7 +54,7 @@ impl View {
         }
         let line = line(sample, errors);
         if !self.is_terminal {
-            let mut last = self.last_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
             if last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
                 *last = Some(Instant::now());
                 eprintln!("{:>5.0} s  {line}", sample.at);

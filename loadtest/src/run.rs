@@ -201,11 +201,17 @@ impl Crowd {
             self.stage.network.change(up, down);
             told.push("the network changes".to_owned());
         }
-        let away = AWAY;
-        let leaving = self.command_share(step.leave_and_rejoin, |random| {
-            Command::LeaveAndRejoin(away.mul_f64(0.3 + 0.7 * random.random::<f64>()))
-        });
-        let dropped = self.command_share(step.drop_sockets, |_| Command::DropSocket);
+        let mut everybody: Vec<_> = (0..lock(&self.commands).len()).collect();
+        everybody.shuffle(&mut self.random);
+        // Nobody is chosen for both.
+        let share = |share: f64| (everybody.len() as f64 * share).round() as usize;
+        let (leaving, dropped) = (share(step.leave_and_rejoin), share(step.drop_sockets));
+        let dropped = dropped.min(everybody.len() - leaving);
+        for (number, index) in everybody.iter().take(leaving + dropped).enumerate() {
+            let away = AWAY.mul_f64(0.3 + 0.7 * self.random.random::<f64>());
+            let command = if number < leaving { Command::LeaveAndRejoin(away) } else { Command::DropSocket };
+            let _ = lock(&self.commands)[*index].send(command);
+        }
         if leaving > 0 {
             told.push(format!("{leaving} leave and come back"));
         }
@@ -221,18 +227,6 @@ impl Crowd {
         if !told.is_empty() {
             view.tell(&format!("at {:.0} s: {}", step.at.as_secs_f64(), told.join(", ")));
         }
-    }
-
-    /// Gives a share of the participants, chosen by chance, a command; the answer is how many.
-    fn command_share(&mut self, share: f64, mut command: impl FnMut(&mut SmallRng) -> Command) -> usize {
-        let commands = lock(&self.commands).clone();
-        let mut chosen: Vec<_> = (0..commands.len()).collect();
-        chosen.shuffle(&mut self.random);
-        chosen.truncate((commands.len() as f64 * share).round() as usize);
-        for index in &chosen {
-            let _ = commands[*index].send(command(&mut self.random));
-        }
-        chosen.len()
     }
 
     async fn leave(&self, sampler: &mut Sampler, view: &View) {

@@ -96,7 +96,7 @@ impl fmt::Display for Figure {
             Unit::Share if value > 0.0 && value < 0.001 => write!(f, "{:.4} %", value * 100.0),
             Unit::Share => write!(f, "{:.2} %", value * 100.0),
             Unit::Count => write!(f, "{value:.0}"),
-            Unit::Bytes => write!(f, "{:.1} MiB", value / 1_048_576.0),
+            Unit::Bytes => write!(f, "{:.1} MB", value / 1e6),
             Unit::BitsPerSecond if value >= 1e6 => write!(f, "{:.1} Mbit/s", value / 1e6),
             Unit::BitsPerSecond => write!(f, "{:.0} kbit/s", value / 1e3),
             Unit::Cores => write!(f, "{:.0} % of a core", value * 100.0),
@@ -122,7 +122,7 @@ fn number(text: &str) -> Option<f64> {
         "%" => 0.01,
         "k" | "K" => 1e3,
         "M" => 1e6,
-        "MiB" => 1_048_576.0,
+        "MB" => 1e6,
         _ => return None,
     };
     Some(value * factor)

@@ -171,9 +171,11 @@ impl Participant {
         let ids = Arc::new(AtomicU64::new(0));
         let mut rpc = Rpc::open(&url, *trust, Arc::clone(&ids), incoming_tx.clone()).await?;
         rpc.keep_pinging();
+        // Applications show one or the other.
+        let name = format!("bot {}", self.place + 1);
         let params = json!({
             "token": token, "session": self.room.session, "platform": "millrace-loadtest", "sdkVersion": "2.32.1",
-            "metadata": json!({ "clientData": format!("bot {}", self.place + 1) }).to_string(), "secret": "",
+            "metadata": json!({ "clientData": name, "name": name }).to_string(), "secret": "",
             "recorder": false, "stt": false,
         });
         let joined = rpc.call("joinRoom", params).await?;

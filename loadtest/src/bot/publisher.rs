@@ -87,23 +87,22 @@ impl Publisher {
             self.recorder.error("RTCP to a publisher did not open");
             return;
         };
-        let now = Instant::now();
         for packet in rtcp::packet::unmarshal(&mut compound).unwrap_or_default() {
             let any = packet.as_any();
             if let Some(pli) = any.downcast_ref::<PictureLossIndication>() {
-                self.want_key(pli.media_ssrc, now);
+                self.want_key(pli.media_ssrc);
             } else if let Some(fir) = any.downcast_ref::<FullIntraRequest>() {
-                fir.fir.iter().for_each(|entry| self.want_key(entry.ssrc, now));
+                fir.fir.iter().for_each(|entry| self.want_key(entry.ssrc));
             } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
                 self.send_again(nack);
             }
         }
     }
 
-    fn want_key(&mut self, ssrc: u32, now: Instant) {
+    fn want_key(&mut self, ssrc: u32) {
         self.recorder.sending.keyframe_requests.fetch_add(1, Ordering::Relaxed);
         if let Some((stream, _)) = self.streams.iter_mut().find(|(stream, _)| stream.ssrc() == ssrc) {
-            stream.want_key(now);
+            stream.want_key();
         }
     }
 

@@ -220,6 +220,8 @@ impl Subscriber {
             });
         }
         self.publish(streams);
+        // A publisher that negotiated anew has new books.
+        streams.sent = self.recorder.sent(&self.stream);
         let report = ReceiverReport { ssrc: OWN_SSRC, reports, ..ReceiverReport::default() };
         if let Ok(bytes) = rtcp::packet::marshal(&[Box::new(report)]) {
             self.link.send_rtcp(&bytes);

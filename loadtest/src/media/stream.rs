@@ -96,14 +96,14 @@ impl PacketStream {
         self.ids.ssrc
     }
 
-    /// Goes on with a keyframe.
-    pub(crate) fn want_key(&mut self, now: Instant) {
-        self.wants_key |= self.last_key.is_none_or(|last| now - last > KEYFRAME_PAUSE);
+    /// Goes on with a keyframe, as soon as the last one is old enough.
+    pub(crate) fn want_key(&mut self) {
+        self.wants_key = true;
     }
 
     /// The next frame. `since_epoch` is now on the run's clock.
     pub(crate) fn frame(&mut self, now: Instant, since_epoch: Duration) -> Outgoing {
-        if std::mem::take(&mut self.wants_key) {
+        if self.wants_key && self.last_key.is_none_or(|last| now - last >= KEYFRAME_PAUSE) {
             self.next = self.clip.next_key(self.next);
         }
         let index = self.next;
@@ -112,6 +112,7 @@ impl PacketStream {
         let key = frame.key && self.clip.codec != Codec::Opus;
         if key {
             self.last_key = Some(now);
+            self.wants_key = false;
         }
         let last = payloads.len().saturating_sub(1);
         let packets: Vec<_> = payloads
@@ -223,15 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_keyframe_comes_next_but_not_too_often() {
+    fn a_wanted_keyframe_comes_as_soon_as_the_last_one_is_old_enough() {
         let mut stream = stream(false);
         let start = Instant::now();
         assert!(stream.frame(start, Duration::ZERO).key);
-        stream.want_key(start + Duration::from_millis(100));
-        assert!(!stream.frame(start + Duration::from_millis(100), Duration::ZERO).key, "there was one just now");
-        let later = start + Duration::from_secs(1);
-        stream.want_key(later);
-        assert!(stream.frame(later, Duration::ZERO).key);
+        stream.want_key();
+        let mut key = |ms| stream.frame(start + Duration::from_millis(ms), Duration::ZERO).key;
+        assert!(!key(100), "there was one just now");
+        assert!(key(300), "though two more pictures would have come before the next");
+        assert!(key(400), "the clip begins anew");
+        assert!(!key(500));
     }
 
     #[test]

@@ -85,19 +85,20 @@ fn plots(out: &mut String, outcome: &Outcome) {
         let during = outcome.samples.iter().filter(|sample| sample.phase != Phase::Leaving);
         Line { name, class, points: during.filter_map(|sample| Some((sample.at, value(sample)?))).collect() }
     };
-    let plot = |y_format, lines| Plot {
+    let plot = |y_format, y_at_least, lines| Plot {
         x_label: "seconds; the measured time is shaded",
         y_format,
         x_format: |value| format!("{value:.0}"),
         lines,
         shade,
-        y_at_least: 0.0,
+        y_at_least,
     };
     let all = [
         (
             "Streams",
             plot(
                 count,
+                4.0,
                 vec![
                     over_time("expected", "b", |s| Some(s.expected as f64)),
                     over_time("flowing", "a", |s| Some(s.flowing as f64)),
@@ -106,19 +107,31 @@ fn plots(out: &mut String, outcome: &Outcome) {
         ),
         (
             "One-way latency",
-            plot(seconds, vec![over_time("p50", "a", |s| s.latency_p50), over_time("p99", "b", |s| s.latency_p99)]),
+            plot(
+                seconds,
+                1e-3,
+                vec![over_time("p50", "a", |s| s.latency_p50), over_time("p99", "b", |s| s.latency_p99)],
+            ),
         ),
-        ("Received by all bots", plot(bit_rate, vec![over_time("bits", "a", |s| Some(s.bits_per_second))])),
-        ("Packets", plot(count, vec![over_time("packets/s", "a", |s| Some(s.packets_per_second))])),
+        ("Received by all bots", plot(bit_rate, 1e4, vec![over_time("bits", "a", |s| Some(s.bits_per_second))])),
+        ("Packets", plot(count, 4.0, vec![over_time("packets/s", "a", |s| Some(s.packets_per_second))])),
         (
-            "Processor, busy cores",
-            plot(decimal, vec![over_time("server", "a", |s| s.server_cores), over_time("bots", "b", |s| s.bots_cores)]),
+            "Processor, 100 % is one core",
+            plot(
+                percent,
+                0.1,
+                vec![over_time("server", "a", |s| s.server_cores), over_time("bots", "b", |s| s.bots_cores)],
+            ),
         ),
-        ("Server's memory", plot(bytes, vec![over_time("memory", "a", |s| s.server_memory.map(|bytes| bytes as f64))])),
+        (
+            "Server's memory",
+            plot(bytes, 1e7, vec![over_time("memory", "a", |s| s.server_memory.map(|bytes| bytes as f64))]),
+        ),
         (
             "Lost packets and freezes, per second",
             plot(
                 count,
+                4.0,
                 vec![
                     over_time("lost", "a", |s| Some(s.lost as f64)),
                     over_time("freezes", "b", |s| Some(s.freezes as f64)),
@@ -146,7 +159,7 @@ fn cumulative(histogram: &Histogram) -> Plot<'static> {
     let start = points.first().map(|(value, _)| (*value, 0.0));
     Plot {
         x_label: "at most so long",
-        y_format: |share| format!("{:.0} %", share * 100.0),
+        y_format: percent,
         x_format: seconds,
         lines: vec![Line { name: "share", class: "a", points: start.into_iter().chain(points).collect() }],
         shade: None,
@@ -206,8 +219,8 @@ fn count(value: f64) -> String {
     if value >= 10_000.0 { format!("{:.0}k", value / 1e3) } else { plain(value) }
 }
 
-fn decimal(value: f64) -> String {
-    format!("{value:.1}")
+fn percent(value: f64) -> String {
+    format!("{:.0} %", value * 100.0)
 }
 
 fn plain(value: f64) -> String {
@@ -223,7 +236,7 @@ fn bit_rate(value: f64) -> String {
 }
 
 fn bytes(value: f64) -> String {
-    format!("{:.0} MiB", value / 1_048_576.0)
+    format!("{:.0} MB", value / 1e6)
 }
 
 fn escape(text: &str) -> String {

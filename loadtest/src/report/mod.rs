@@ -40,11 +40,12 @@ fn title(outcome: &Outcome) -> String {
     });
     let audio = plan.audio.map(|audio| format!("opus in {} ms packets", audio.frame_ms));
     let media: Vec<_> = video.into_iter().chain(audio).collect();
+    let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!(
-        "{} rooms of {} with {} publishers each: {}, {:.0} kbit/s per publisher",
-        plan.rooms,
+        "{} of {} with {} each: {}, {:.0} kbit/s per publisher",
+        number(plan.rooms, "room"),
         plan.participants,
-        plan.publishers,
+        number(plan.publishers, "publisher"),
         media.join(" and "),
         outcome.publisher_bit_rate / 1e3,
     )
@@ -87,7 +88,7 @@ fn headline(outcome: &Outcome) -> Vec<(&'static str, String)> {
     vec![
         (
             "Streams flowing (least, mean) of expected",
-            format!("{} , {} of {}", figure("flow_min"), figure("flow_avg"), figure("streams")),
+            format!("{}, {} of {}", figure("flow_min"), figure("flow_avg"), figure("streams")),
         ),
         ("Received", format!("{}, {} packets/s", figure("received"), figure("packets_per_second"))),
         ("Join: REST call to first packet (p50 / p90 / p99 / max)", quantiles("join")),

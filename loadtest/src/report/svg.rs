@@ -32,12 +32,15 @@ pub(super) struct Plot<'a> {
 }
 
 impl Plot<'_> {
-    /// The drawing; `None` when there is nothing to draw.
+    /// The drawing; `None` when there are not two different points to draw a line through.
     pub(super) fn draw(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         points().next()?;
         let x_low = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-        let x_high = points().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max).max(x_low + 1e-9);
+        let x_high = points().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
+        if x_high <= x_low {
+            return None;
+        }
         let y_most = points().map(|point| point.1).fold(self.y_at_least, f64::max).max(1e-12);
         let y_ticks = ticks(0.0, y_most * 1.05);
         let y_high = y_ticks.last().copied().unwrap_or(1.0).max(y_most * 1.02);
