@@ -145,7 +145,7 @@ impl Verdict {
             Self::Unknown => true,
             Self::NotCompared { .. } => false,
             // A count that is not a number compares as no growth, and must not pass for that.
-            Self::Compared { growth, limit, .. } => !(growth <= limit),
+            Self::Compared { growth, limit, .. } => growth.is_nan() || growth > limit,
         }
     }
 

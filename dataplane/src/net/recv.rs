@@ -62,6 +62,12 @@ pub struct Received<Id> {
     pub path: Path,
 }
 
+impl<Id: Copy> Default for Receiver<Id> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<Id: Copy> Receiver<Id> {
     /// Arrays for [`BATCH`] datagrams; no slots are taken yet.
     pub fn new() -> Self {
