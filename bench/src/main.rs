@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn default_output() -> PathBuf {
     let program = std::env::current_exe().ok();
     let target = program.as_deref().and_then(|program| program.parent()?.parent());
-    target.unwrap_or(Path::new("target")).join("bench")
+    target.unwrap_or_else(|| Path::new("target")).join("bench")
 }
 
 fn report(directory: &Path) -> Result<ExitCode, Failure> {
