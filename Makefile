@@ -46,6 +46,7 @@ target/schemathesis/installed: tests/schemathesis/requirements.txt
 
 browser: build ## Browser tests: unmodified openvidu-browser in Chromium
 	deploy/install.sh node browser
+	$(CARGO) build --release --locked -p millrace-loadtest --bin millrace-loadtest
 	cd tests/browser && npm ci --no-audit --no-fund && npm test
 
 gates: ## Instructions per packet, held against bench/baseline.json

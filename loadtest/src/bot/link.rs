@@ -28,8 +28,8 @@ use crate::socket::QueuedConn;
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Checks after it, as browsers send them.
 const CONSENT_EVERY: Duration = Duration::from_millis(2_500);
-/// Without an answer for so long the path is lost (RFC 7675 5.1 says 30 s; browsers notice after some 5 s).
-const CONSENT_LOST: Duration = Duration::from_secs(8);
+/// Without an answer for so long the path is lost: browsers call it failed after some 15 s.
+const CONSENT_LOST: Duration = Duration::from_secs(15);
 /// How long connecting may take, as the clients have it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -105,13 +105,14 @@ impl Pending {
         &self.sdp
     }
 
-    /// Connects and sends until the task is dropped or the path is lost.
+    /// Connects and sends until the task is dropped or the path is lost. With `began` the time since then counts as what
+    /// publishing took.
     pub(crate) fn publish(
         self,
         stage: &Arc<Stage>,
         stream: &str,
         answer: &str,
-        began: Instant,
+        began: Option<Instant>,
         ends: mpsc::UnboundedSender<MediaEnd>,
     ) -> Result<JoinHandle<()>, MediaError> {
         let remote = sdp::parse(answer)?;
@@ -123,7 +124,9 @@ impl Pending {
         Ok(tokio::spawn(async move {
             let reason = match self.connect(&stage, &remote).await {
                 Ok(link) => {
-                    stage.recorder.published_within(began.elapsed());
+                    if let Some(began) = began {
+                        stage.recorder.published_within(began.elapsed());
+                    }
                     let epoch = stage.recorder.epoch;
                     stage.recorder.publishes(
                         &stream,

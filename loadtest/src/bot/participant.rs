@@ -363,7 +363,13 @@ impl Participant {
         };
         let stream = member("id")?.to_owned();
         self.room.published(self.place, Some(Instant::now()));
-        let task = pending.publish(&self.stage, &stream, member("sdpAnswer")?, seat.began, seat.ends_tx.clone())?;
+        let task = pending.publish(
+            &self.stage,
+            &stream,
+            member("sdpAnswer")?,
+            (!again).then_some(seat.began),
+            seat.ends_tx.clone(),
+        )?;
         seat.publication = Some((stream, Task(task)));
         Ok(())
     }

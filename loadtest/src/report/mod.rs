@@ -20,7 +20,7 @@ pub(crate) fn write(outcome: &Outcome, folder: &Path) -> Result<(), String> {
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let files = [
-        ("report.txt", text::text(outcome)),
+        ("report.txt", text(outcome)),
         ("report.json", json::json(outcome)),
         ("report.html", html::page(outcome)),
     ];
