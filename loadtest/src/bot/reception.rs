@@ -154,7 +154,7 @@ impl Reception {
             self.missing.iter().filter(|(_, m)| now - m.since >= GIVE_UP).map(|(sequence, _)| *sequence).collect();
         if !given_up.is_empty() {
             self.counts.lost += given_up.len() as u64;
-            given_up.iter().for_each(|sequence| drop(self.missing.remove(sequence)));
+            self.missing.retain(|sequence, _| !given_up.contains(sequence));
             self.break_off(now);
         }
         let mut requests = Requests::default();

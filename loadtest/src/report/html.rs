@@ -67,11 +67,13 @@ fn tiles(out: &mut String, outcome: &Outcome) {
         ("latency_p99", "one-way latency, 99 of 100"),
         ("loss", "of the packets lost"),
         ("freezes", "freezes"),
-        ("server_cpu", "server's processor"),
+        ("server_cpu", "of a core for the server"),
         ("errors", "errors"),
     ];
     for (name, label) in tiles {
         if let Some(figure) = figures.get(name) {
+            let figure = figure.to_string();
+            let figure = figure.strip_suffix(" of a core").unwrap_or(&figure);
             let _ = write!(out, "<div class=\"tile\"><b>{figure}</b><span>{label}</span></div>");
         }
     }
@@ -232,7 +234,7 @@ fn seconds(value: f64) -> String {
 }
 
 fn bit_rate(value: f64) -> String {
-    Figure { value, unit: Unit::BitsPerSecond }.to_string()
+    if value >= 1e7 { format!("{:.0} Mb/s", value / 1e6) } else { format!("{:.0} kb/s", value / 1e3) }
 }
 
 fn bytes(value: f64) -> String {

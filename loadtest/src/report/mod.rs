@@ -19,11 +19,8 @@ pub(crate) use text::text;
 pub(crate) fn write(outcome: &Outcome, folder: &Path) -> Result<(), String> {
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    let files = [
-        ("report.txt", text(outcome)),
-        ("report.json", json::json(outcome)),
-        ("report.html", html::page(outcome)),
-    ];
+    let files =
+        [("report.txt", text(outcome)), ("report.json", json::json(outcome)), ("report.html", html::page(outcome))];
     for (name, content) in files {
         let path = folder.join(name);
         std::fs::write(&path, content).map_err(|error| failed(&path, error))?;
