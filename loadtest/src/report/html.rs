@@ -90,7 +90,7 @@ fn plots(out: &mut String, outcome: &Outcome) {
     let plot = |y_format, y_at_least, lines| Plot {
         x_label: "seconds; the measured time is shaded",
         y_format,
-        x_format: |value| format!("{value:.0}"),
+        x_format: |value| format!("{value:.1}").trim_end_matches(".0").to_owned(),
         lines,
         shade,
         y_at_least,
