@@ -23,7 +23,7 @@ controlplane/web/dist/index.html: $(shell find controlplane/web -path '*/node_mo
 	cd controlplane/web && npm ci --no-audit --no-fund && npm run build
 
 test: ## Install what the tests need and run every one of them
-	deploy/install.sh node python browser valgrind
+	deploy/install.sh node python browser ffmpeg valgrind
 	$(MAKE) lint unit gates schema browser
 
 lint: page ## Formatting, lints and documentation, warnings as errors
@@ -45,7 +45,7 @@ target/schemathesis/installed: tests/schemathesis/requirements.txt
 	touch $@
 
 browser: build ## Browser tests: unmodified openvidu-browser in Chromium
-	deploy/install.sh node browser
+	deploy/install.sh node browser ffmpeg
 	$(CARGO) build --release --locked -p millrace-loadtest --bin millrace-loadtest
 	cd tests/browser && npm ci --no-audit --no-fund && npm test
 
@@ -68,6 +68,7 @@ bench-rest: build ## Latency of new sessions and connections at 500 requests/s, 
 	$(CARGO) run --release --locked -p millrace-bench --bin rest
 
 loadtest: ## Bots in rooms of the server that `make run` started; LOADTEST="--rooms 10 ..." for others
+	deploy/install.sh ffmpeg
 	$(CARGO) run --release --locked -p millrace-loadtest --bin millrace-loadtest -- run $(LOADTEST)
 
 clean: ## Remove everything that was built

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of: node (Node.js 20 and npm), python (Python 3.11 with venv), browser (Chromium), valgrind.
+# Installs what is missing of: node (Node.js 20 and npm), python (Python 3.11 with venv), browser (Chromium), ffmpeg, valgrind.
 # What is there is left alone.
 set -euo pipefail
 
@@ -17,6 +17,7 @@ for what in "$@"; do
         # Debian keeps what makes virtual environments in a package of its own.
         python) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3 python3-venv) ;;
         browser) need chromium chromium ;;
+        ffmpeg) need ffmpeg ffmpeg ;;
         valgrind) need valgrind valgrind ;;
         *) echo "install.sh: unknown: $what" >&2; exit 2 ;;
     esac

@@ -17,7 +17,7 @@ pub use send::{SendCounters, Sender};
 pub use socket::{MediaSocket, bind_group};
 
 /// Most messages of one recvmmsg or sendmmsg call.
-pub(crate) const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 #[cfg(test)]
 mod tests;
