@@ -102,6 +102,43 @@ async fn nothing_is_lost_when_the_control_plane_is_killed_20_times() {
     assert!(tally.returns > KILLS * PEOPLE && tally.streams > 50 && tally.subscriptions > 30 && tally.signals > 50);
 }
 
+/// Both processes have ended, the data plane comes back late, and holds what is nobody's by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_plane_that_comes_late_is_taken_over_at_once() {
+    let mut bench = Bench::new("late");
+    let server = bench.start(&[]).await;
+    assert_eq!(server.api("POST", "/sessions", json!({"customSessionId": "late"})).await.0, 200);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.join("late", json!({}), "").await;
+        client.publish().await;
+        clients.push(client);
+    }
+    let [stays, ..] = &clients[..] else { panic!() };
+    let (rpc, id) = (stays.rpc.clone(), stays.id.clone());
+    server.kill();
+    bench.pause().await;
+    let server = bench.begin(&[]).await;
+    let mut back = server.socket().await;
+    (back.id, back.rpc) = (id, rpc);
+    back.result("connect", json!({"sessionId": back.rpc})).await;
+    let until_gone = async {
+        for _ in 0..2 {
+            back.expect("participantLeft").await;
+            back.expect("participantEvicted").await;
+        }
+    };
+    tokio::time::timeout(GHOSTS, until_gone).await.expect("the others have left");
+    assert_eq!(bench.books(|books| books.transports.len()), 3);
+    bench.resume();
+    bench.dataplane.until("one stream", |books| books.transports.len() == 1).await;
+    let began = Instant::now();
+    let mut other = server.join("late", json!({}), "").await;
+    other.publish().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "nothing waits for removals: {:?}", began.elapsed());
+    assert_eq!(bench.books(|books| books.transports.len()), 2);
+}
+
 /// Everybody's picture becomes what REST shows, once those are gone who never heard that they were let in. Then all
 /// cease to receive.
 async fn settle(server: &Program, mut pictures: Vec<Picture>) {

@@ -167,9 +167,12 @@ impl Hub {
             return None;
         }
         let room = Arc::new(RoomHandle::new(id.clone(), self.now_ms(), properties, self.journal.clone()));
+        // Nobody gets at it before it is written down.
+        let mut inner = room.lock();
         rooms.insert(id, room.clone());
         drop(rooms);
-        room.open();
+        room.open(&mut inner);
+        drop(inner);
         Some(room)
     }
 
@@ -352,7 +355,8 @@ async fn watch_dataplane(hub: Arc<Hub>, mut last: Option<u64>) {
                 for room in hub.all_rooms() {
                     let _ = hub.perform(&room, Input::MediaRestarted, &mut |_, _| {}).await;
                 }
-            } else {
+            } else if !is_first {
+                // Whatever was to be removed before the first connection is nobody's, and is found out below.
                 hub.media.clean_up(removals).await;
             }
             if last != Some(instance) {

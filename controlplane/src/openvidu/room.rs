@@ -114,7 +114,7 @@ pub(super) struct Reoffer {
 pub(super) type Respond<'a> = &'a mut (dyn FnMut(&mut Inner, &Reply) + Send);
 
 impl RoomHandle {
-    /// A new session, which is written down with its first step, [`Self::open`] at the latest.
+    /// A new session, for [`Self::open`] to write down.
     pub(super) fn new(id: String, created_at: u64, properties: SessionProperties, journal: Arc<Journal>) -> Self {
         let inherited = Inherited { unwritten: Unwritten::new_session(), ..Inherited::default() };
         Self::restored(Room::new(id), created_at, properties, journal, inherited)
@@ -146,11 +146,10 @@ impl RoomHandle {
     }
 
     /// Writes a new session down, and tells of it.
-    pub(super) fn open(&self) {
-        let mut inner = self.lock();
+    pub(super) fn open(&self, inner: &mut Inner) {
         let mut events = Vec::new();
         self.record(&mut events, |session| session.created());
-        self.journal.write(self, &mut inner, self.created_at, events);
+        self.journal.write(self, inner, self.created_at, events);
     }
 
     /// Adds to the events of a step, when anybody reads them.

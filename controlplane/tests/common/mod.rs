@@ -63,9 +63,13 @@ pub struct FakeDataPlane {
 
 impl FakeDataPlane {
     pub fn start(path: PathBuf, instance: u64) -> Self {
+        Self::resume(path, instance, Arc::default())
+    }
+
+    /// One that holds something already.
+    pub fn resume(path: PathBuf, instance: u64, state: Arc<Mutex<DataPlaneState>>) -> Self {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
-        let state = Arc::<Mutex<DataPlaneState>>::default();
         let changed = Arc::new(Notify::new());
         let events = broadcast::Sender::new(64);
         let (shared, notify, told) = (state.clone(), changed.clone(), events.clone());

@@ -41,6 +41,13 @@ impl Bench {
 
     /// Starts the program with these keys, and waits until it serves with a data plane.
     pub async fn start(&self, keys: &[(&str, String)]) -> Program {
+        let server = self.begin(keys).await;
+        server.until_metric("millrace_dataplane_up", |up| up == 1.0).await;
+        server
+    }
+
+    /// Starts the program with these keys, and waits until it serves.
+    pub async fn begin(&self, keys: &[(&str, String)]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-controlplane"));
         command.env_clear().current_dir(&self.folder);
         for (key, value) in [
@@ -77,9 +84,26 @@ impl Bench {
             }
         });
         let address = tokio::time::timeout(SOON, address).await.expect("it does not serve").expect("it has ended");
-        let server = Program { process, address, http: reqwest::Client::builder().no_proxy().build().unwrap(), log };
-        server.until_metric("millrace_dataplane_up", |up| up == 1.0).await;
-        server
+        Program { process, address, http: reqwest::Client::builder().no_proxy().build().unwrap(), log }
+    }
+}
+
+impl Bench {
+    /// The data plane cannot be reached any more; it keeps what it holds.
+    pub async fn pause(&mut self) {
+        let state = self.dataplane.state.clone();
+        let elsewhere = FakeDataPlane::resume(socket_path(), 1, state);
+        std::mem::replace(&mut self.dataplane, elsewhere).stop().await;
+    }
+
+    /// The data plane can be reached again.
+    pub fn resume(&mut self) {
+        let state = self.dataplane.state.clone();
+        self.dataplane = FakeDataPlane::resume(self.socket.clone(), 1, state);
+    }
+
+    pub fn books<T>(&self, look: impl FnOnce(&DataPlaneState) -> T) -> T {
+        look(&self.dataplane.state.lock().unwrap())
     }
 }
 
