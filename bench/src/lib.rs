@@ -7,6 +7,8 @@
 pub mod clock;
 pub mod cost;
 pub mod curves;
+pub mod drivers;
+pub mod fanout;
 pub mod floor;
 pub mod gates;
 pub mod memory;

@@ -1,0 +1,240 @@
+//! A server with everybody connected, and measuring it.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use dataplane_protocol::SrtpProfile;
+use futures_util::stream::{self, StreamExt};
+use millrace_bench::drivers::{
+    Counters, Driver, Media, Plan, Server, ServerEnd, Usage, cpu_of_kernel_thread, steal_seconds,
+};
+use millrace_bench::fanout::{Identity, Keys, Load, Role, Seen, connect, session_address};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::Failure;
+
+/// The load client's core. Servers with one worker have core 0.
+pub(crate) const CLIENT_CORE: usize = 1;
+/// A run with a smaller part of its packets delivered is void.
+pub(crate) const DELIVERED: f64 = 0.999;
+/// A run in which the client used more of its core is void.
+pub(crate) const CLIENT_BOUND: f64 = 0.8;
+/// A run in which the hypervisor took more of the machine is void.
+const STEAL_BOUND: f64 = 0.02;
+/// Handshakes at a time, when it is not them that are measured.
+const AT_A_TIME: usize = 24;
+/// Between a change of the load and counting.
+const SETTLE: Duration = Duration::from_millis(700);
+
+/// Who talks to whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) publishers: usize,
+    /// To each publisher.
+    pub(crate) subscribers: usize,
+    pub(crate) profile: SrtpProfile,
+}
+
+/// A connected server and the load on it.
+pub(crate) struct Call {
+    pub(crate) server: Box<dyn Server>,
+    load: Load,
+    shape: Shape,
+    /// Resident bytes of the server before anybody came, and with everybody connected and silent.
+    pub(crate) resident: (u64, u64),
+}
+
+/// One window.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) publishers: usize,
+    pub(crate) seen: Seen,
+    pub(crate) usage: Usage,
+    /// CPU seconds that the kernel's own threads spent on packets of the server's cores.
+    pub(crate) softirq: f64,
+    pub(crate) counters: Option<Counters>,
+    /// Part of the machine that the hypervisor gave to others.
+    pub(crate) steal: f64,
+}
+
+impl Measured {
+    /// CPU nanoseconds of the server per packet that reached a subscriber.
+    pub(crate) fn cost(&self) -> f64 {
+        self.usage.cpu() * 1e9 / self.seen.received.max(1) as f64
+    }
+
+    /// Packets per second that the server would send with the whole of one core, by its accounting.
+    pub(crate) fn per_core(&self) -> f64 {
+        1e9 / self.cost()
+    }
+
+    /// Why this window says nothing about the server.
+    pub(crate) fn void(&self) -> Option<String> {
+        let seen = &self.seen;
+        if seen.client_share() > CLIENT_BOUND {
+            return Some(format!("the client used {:.0} % of its core", seen.client_share() * 100.0));
+        }
+        if seen.kernel_drops > 0 {
+            return Some(format!("the client left {} datagrams", seen.kernel_drops));
+        }
+        if seen.wrong > 0 {
+            return Some(format!("{} packets did not open or were others", seen.wrong));
+        }
+        if self.steal > STEAL_BOUND {
+            return Some(format!("{:.1} % of the machine was taken", self.steal * 100.0));
+        }
+        (1.0 - seen.loss() < DELIVERED).then(|| format!("{:.2} % lost", seen.loss() * 100.0))
+    }
+}
+
+/// A runtime for handshakes, on the client's core as everything of the client.
+pub(crate) fn client_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut set = CpuSet::new();
+    set.set(CLIENT_CORE)?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|error| {
+        format!("core {CLIENT_CORE}: {error}; the bench needs two cores, one for the server and one for its client")
+    })?;
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+impl Call {
+    /// Starts a fresh server and connects everybody, silent.
+    pub(crate) fn connect(
+        runtime: &tokio::runtime::Runtime,
+        driver: &dyn Driver,
+        plan: &Plan,
+        shape: Shape,
+    ) -> Result<Self, Failure> {
+        let identity = Identity::generate()?;
+        let mut server = driver.start(plan)?;
+        let load = Load::start(CLIENT_CORE, &identity.end().ufrag)?;
+        let before = server.process().usage()?.resident;
+        let mut ends = Vec::new();
+        for n in 0..shape.publishers {
+            let role = Role::Publisher(n as u32);
+            ends.push((role, server.publish(identity.end(), media(n))?));
+        }
+        all(runtime, &identity, shape.profile, ends, |role, end, keys, socket| match role {
+            Role::Publisher(n) => load.publisher(socket, keys, Some(end), media(n as usize), shape.subscribers as u32),
+            Role::Subscriber(_) => Ok(()),
+        })?;
+        let total = shape.publishers * shape.subscribers;
+        let mut ends = Vec::new();
+        for n in 0..total {
+            let end = server.subscribe(identity.end(), n / shape.subscribers)?;
+            ends.push((Role::Subscriber(n as u32), end));
+            // Some servers give up what nobody comes to within seconds.
+            if ends.len() == 100 || n + 1 == total {
+                let batch = std::mem::take(&mut ends);
+                all(runtime, &identity, shape.profile, batch, |role, end, keys, _| match role {
+                    Role::Subscriber(n) => load.subscriber(n, keys, Some(end)),
+                    Role::Publisher(_) => Ok(()),
+                })?;
+                progress(&format!("{}: {} of {total} subscribers connected", driver.name(), n + 1));
+            }
+        }
+        let after = server.process().usage()?.resident;
+        Ok(Self { server, load, shape, resident: (before, after) })
+    }
+
+    /// Lets so many publishers send, and counts for so long.
+    pub(crate) fn measure(&mut self, publishers: usize, length: Duration) -> Result<Measured, Failure> {
+        self.load.active(publishers)?;
+        std::thread::sleep(SETTLE);
+        let (started, steal, softirq) = (Instant::now(), steal_seconds(), softirq_seconds());
+        let counters = self.server.counters()?;
+        let usage = self.server.process().usage()?;
+        self.load.open()?;
+        std::thread::sleep(length);
+        let after = self.server.process().usage()?;
+        let counters_after = self.server.counters()?;
+        let softirq = softirq_seconds() - softirq;
+        let elapsed = started.elapsed().as_secs_f64();
+        let seen = self.load.close()?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        Ok(Measured {
+            publishers,
+            seen,
+            usage: Usage {
+                user: after.user - usage.user,
+                system: after.system - usage.system,
+                resident: after.resident,
+                busiest_thread: after.busiest_thread - usage.busiest_thread,
+            },
+            softirq,
+            counters: counters_after.zip(counters).map(|(after, before)| after.since(&before)),
+            steal: (steal_seconds() - steal) / elapsed / cores as f64,
+        })
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+}
+
+/// The loopback's own latency: the same traffic from the same client, straight to its subscribers.
+pub(crate) fn loopback(profile: SrtpProfile, publishers: usize, length: Duration) -> Result<Seen, Failure> {
+    let load = Load::start(CLIENT_CORE, "bench")?;
+    let (key, salt) = match profile {
+        SrtpProfile::AeadAes256Gcm => (32, 12),
+        SrtpProfile::AeadAes128Gcm => (16, 12),
+        SrtpProfile::Aes128CmSha1_80 | SrtpProfile::None => (16, 14),
+    };
+    let (key, salt) = (vec![1; key], vec![2; salt]);
+    let keys = Keys { profile, local_key: key.clone(), local_salt: salt.clone(), remote_key: key, remote_salt: salt };
+    for n in 0..publishers as u32 {
+        let socket = UdpSocket::bind(session_address(Role::Publisher(n)))?;
+        socket.connect(session_address(Role::Subscriber(n)))?;
+        socket.set_nonblocking(true)?;
+        load.publisher(socket, keys.clone(), None, media(n as usize), 1)?;
+        load.subscriber(n, keys.clone(), None)?;
+    }
+    load.active(publishers)?;
+    std::thread::sleep(SETTLE);
+    load.open()?;
+    std::thread::sleep(length);
+    load.close()
+}
+
+/// What publisher number `n` sends.
+pub(crate) fn media(n: usize) -> Media {
+    Media { audio_ssrc: 0x1000_0000 | n as u32, video_ssrc: Some(0x2000_0000 | n as u32) }
+}
+
+/// A line on standard error that the next one overwrites.
+pub(crate) fn progress(text: &str) {
+    eprint!("\r\x1b[2K{text}");
+}
+
+/// Ends such lines.
+pub(crate) fn progress_done() {
+    eprint!("\r\x1b[2K");
+}
+
+/// Connects all, a few at a time.
+fn all(
+    runtime: &tokio::runtime::Runtime,
+    identity: &Identity,
+    profile: SrtpProfile,
+    ends: Vec<(Role, ServerEnd)>,
+    mut done: impl FnMut(Role, ServerEnd, Keys, UdpSocket) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    runtime.block_on(async {
+        let mut under_way = stream::iter(ends)
+            .map(|(role, end)| async move {
+                let (keys, _, socket) = connect(role, identity, &end, profile).await?;
+                Ok::<_, Failure>((role, end, keys, socket))
+            })
+            .buffer_unordered(AT_A_TIME);
+        while let Some(connected) = under_way.next().await {
+            let (role, end, keys, socket) = connected?;
+            done(role, end, keys, socket)?;
+        }
+        Ok(())
+    })
+}
+
+fn softirq_seconds() -> f64 {
+    cpu_of_kernel_thread("ksoftirqd/0").unwrap_or(0.0)
+}

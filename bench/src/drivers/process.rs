@@ -1,0 +1,204 @@
+//! A server's process: pinned to cores, ended when dropped, and what /proc says of its use of CPU and memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::drivers::Failure;
+
+/// How long a process may take to end by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Niceness of every server, so that what else runs on the machine weighs less. It needs a privilege; without it,
+/// nice(1) goes on with 0.
+const NICENESS: &str = "-10";
+
+/// A child process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// CPU seconds in user space, of all its threads.
+    pub user: f64,
+    /// CPU seconds in the kernel, of all its threads.
+    pub system: f64,
+    /// Resident memory in bytes, now.
+    pub resident: u64,
+    /// CPU seconds of its busiest thread.
+    pub busiest_thread: f64,
+}
+
+impl Usage {
+    /// CPU seconds, user and system.
+    pub fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+}
+
+impl Process {
+    /// Starts `program` on `cores`, its output in the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        program: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+        cores: &[usize],
+        log: &Path,
+    ) -> Result<Self, Failure> {
+        let cores: Vec<_> = cores.iter().map(ToString::to_string).collect();
+        let out = fs::File::create(log)?;
+        let child = Command::new("taskset")
+            .args(["-c", &cores.join(","), "nice", "-n", NICENESS])
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .map_err(|error| format!("{}: {error} (it is started by taskset of util-linux)", program.display()))?;
+        Ok(Self { child })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has used so far: `utime` and `stime` of proc_pid_stat(5), which are of all threads together.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn usage(&self) -> Result<Usage, Failure> {
+        let folder = PathBuf::from(format!("/proc/{}", self.id()));
+        let [user, system] = times(&fs::read_to_string(folder.join("stat"))?)?;
+        let pages = fs::read_to_string(folder.join("statm"))?;
+        let pages: u64 = pages.split(' ').nth(1).ok_or("an unknown format of /proc/PID/statm")?.parse()?;
+        let mut busiest_thread: f64 = 0.0;
+        for thread in fs::read_dir(folder.join("task"))? {
+            // A thread may end between the two looks.
+            if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
+                let ns: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+                busiest_thread = busiest_thread.max(ns / 1e9);
+            }
+        }
+        Ok(Usage { user, system, resident: pages * rustix::param::page_size() as u64, busiest_thread })
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+
+    /// Waits until `ready`, in vain if the process ends or `patience` does.
+    ///
+    /// # Errors
+    /// What it waited for, and the end of `log`.
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        log: &Path,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        while !ready() {
+            let ended = self.ended();
+            if ended.is_some() || started.elapsed() > patience {
+                let text = fs::read_to_string(log).unwrap_or_default();
+                let last = text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
+                let how = ended.unwrap_or_else(|| format!("nothing after {patience:?}"));
+                return Err(format!("{what}: {how}; its last words:\n{}", last.join("\n")).into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // kill(1) is there wherever taskset is; std only knows how to kill outright.
+        let _ = Command::new("kill").arg(self.id().to_string()).stderr(Stdio::null()).status();
+        let started = Instant::now();
+        while self.ended().is_none() {
+            if started.elapsed() > FAREWELL {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// CPU seconds of the kernel's thread `name`, for example `ksoftirqd/0`, which takes over packets when a core has
+/// too many of them: work of the server that its own accounting does not show. `None` if it cannot be seen.
+pub fn cpu_of_kernel_thread(name: &str) -> Option<f64> {
+    let entries = fs::read_dir("/proc").ok()?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
+            let [user, system] = times(&fs::read_to_string(path.join("stat")).ok()?).ok()?;
+            return Some(user + system);
+        }
+    }
+    None
+}
+
+/// Seconds that this machine's processors were given to others by the hypervisor, summed over all of them.
+pub fn steal_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let ticks: f64 = first.split_whitespace().nth(8).and_then(|value| value.parse().ok()).unwrap_or(0.0);
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// `utime` and `stime` in seconds, the 14th and 15th value; the name in the second may contain anything but ends with
+/// the last bracket.
+fn times(stat: &str) -> Result<[f64; 2], Failure> {
+    let (_, rest) = stat.rsplit_once(") ").ok_or("an unknown format of /proc/PID/stat")?;
+    let mut values = rest.split(' ').skip(11);
+    let mut seconds = || -> Result<f64, Failure> {
+        let ticks: f64 = values.next().ok_or("a short /proc/PID/stat")?.parse()?;
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    };
+    Ok([seconds()?, seconds()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_behind_a_name_with_brackets() {
+        let stat = "7 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 250 150 0 0";
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        assert_eq!(times(stat).unwrap(), [250.0 / ticks, 150.0 / ticks]);
+    }
+
+    #[test]
+    fn a_process_is_accounted_for_and_ends_when_dropped() {
+        let log = std::env::temp_dir().join(format!("millrace-bench-process-{}", std::process::id()));
+        let arguments = ["-c".to_owned(), "while :; do :; done".to_owned()];
+        let mut process = Process::start(Path::new("/bin/sh"), &arguments, &[], &[0], &log).unwrap();
+        let id = process.id();
+        let busy = |process: &mut Process| process.usage().is_ok_and(|usage| usage.cpu() > 0.02);
+        let started = Instant::now();
+        while !busy(&mut process) {
+            assert!(started.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        let usage = process.usage().unwrap();
+        assert!(usage.busiest_thread > 0.0 && usage.resident > 0);
+        drop(process);
+        assert!(!Path::new(&format!("/proc/{id}")).exists());
+        let _ = fs::remove_file(log);
+    }
+}
