@@ -90,7 +90,7 @@ impl Driver for Janus {
         fs::write(folder.join("janus.transport.http.jcfg"), http_configuration(port))?;
         fs::write(folder.join("janus.plugin.videoroom.jcfg"), "general: { }\n")?;
         let log = folder.join("log");
-        let arguments = ["-F".to_owned(), folder.display().to_string(), "-N".to_owned()];
+        let arguments = ["-F".to_owned(), folder.display().to_string()];
         let environment = [("LD_PRELOAD".to_owned(), preloads)];
         let mut process = Process::start(Path::new(PROGRAM), &arguments, &environment, &plan.cores, &log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -123,7 +123,7 @@ impl Server for Running {
             "videoorient_ext": false, "playoutdelay_ext": false,
         });
         self.call(&handle, json!({"janus": "message", "body": body}))?;
-        let jsep = json!({"type": "offer", "sdp": description(client, &lines(media), "sendonly")});
+        let jsep = json!({"type": "offer", "trickle": false, "sdp": description(client, &lines(media), "sendonly")});
         let body = json!({
             "request": "joinandconfigure", "ptype": "publisher", "room": room, "id": FEED, "audio": true,
             "video": media.video_ssrc.is_some(),
@@ -139,7 +139,8 @@ impl Server for Running {
         });
         let event = self.event(&handle, json!({"janus": "message", "body": body}))?;
         let offer = event["jsep"]["sdp"].as_str().ok_or_else(|| format!("no offer: {event}"))?;
-        let jsep = json!({"type": "answer", "sdp": description(client, &offered_lines(offer), "recvonly")});
+        let jsep =
+            json!({"type": "answer", "trickle": false, "sdp": description(client, &offered_lines(offer), "recvonly")});
         let end = server_end(offer)?;
         self.event(&handle, json!({"janus": "message", "body": {"request": "start"}, "jsep": jsep}))?;
         Ok(end)
@@ -196,6 +197,7 @@ fn main_configuration(event_loops: u16) -> String {
     format!(
         "general: {{
     debug_level = 2
+    debug_colors = false
     session_timeout = 0
     {loops}
 }}
@@ -261,7 +263,8 @@ fn offered_lines(offer: &str) -> Vec<Line> {
     lines
 }
 
-/// The client's SDP. It is the DTLS client in offers and answers.
+/// The client's SDP. It is the DTLS client in offers and answers. Janus waits for a candidate; where the client really is
+/// it learns from the checks, as every ICE-lite server does.
 fn description(client: &ClientEnd, lines: &[Line], direction: &str) -> String {
     let mids: Vec<_> = lines.iter().map(|line| line.mid.as_str()).collect();
     let digest: Vec<_> = client.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
@@ -281,7 +284,8 @@ fn description(client: &ClientEnd, lines: &[Line], direction: &str) -> String {
         };
         sdp += &format!(
             "m={kind} 9 UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 127.0.0.1\r\na=mid:{}\r\na={direction}\r\n\
-             a=rtcp-mux\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:active\r\n{codec}",
+             a=rtcp-mux\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:active\r\n\
+             a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n{codec}",
             line.mid,
             client.ufrag,
             client.password,

@@ -13,12 +13,12 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::drivers::{Failure, Media, ServerEnd};
-use crate::fanout::Histogram;
 use crate::fanout::inbound::{Arrival, Subscriber};
 use crate::fanout::path::{CLIENT_PORT, Keys, Role, request, session_address, subscriber_number};
 use crate::fanout::publisher::{Publisher, Track};
 use crate::fanout::traffic::{AUDIO_PER_SECOND, VIDEO_FRAMES_PER_SECOND};
 use crate::fanout::wire::{Burst, Receiver, kernel_drops, now, own_cpu};
+use crate::report::Histogram;
 
 /// Between two checks of an endpoint's path (RFC 7675 wants one at least every 30 s).
 const CHECKS: u64 = 5_000_000_000;
@@ -36,7 +36,7 @@ const SAMPLES: u64 = 3_000;
 const NICENESS: i32 = -10;
 
 /// What was seen between opening and closing a window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     /// Seconds that it was open.
     pub seconds: f64,
@@ -48,7 +48,8 @@ pub struct Seen {
     pub received: u64,
     /// Bytes of these, as UDP payload.
     pub bytes: u64,
-    /// From before the publisher's system call to the kernel's stamp of the arrival at the subscriber, in nanoseconds.
+    /// From before the publisher's system call to the kernel's stamp of the arrival at the subscriber, in
+    /// nanoseconds and shown in microseconds.
     pub latency: Histogram,
     /// Packets opened and found to be what they should.
     pub verified: u64,
@@ -67,6 +68,24 @@ pub struct Seen {
 }
 
 impl Seen {
+    fn nothing() -> Self {
+        Self {
+            seconds: 0.0,
+            sent: 0,
+            expected: 0,
+            received: 0,
+            bytes: 0,
+            latency: Histogram::new(1_000.0),
+            verified: 0,
+            wrong: 0,
+            repeated: 0,
+            client_cpu: 0.0,
+            late: 0,
+            kernel_drops: 0,
+            keyframes_asked: 0,
+        }
+    }
+
     /// Part of the expected packets that did not come.
     pub fn loss(&self) -> f64 {
         1.0 - self.received as f64 / self.expected.max(1) as f64
@@ -432,7 +451,7 @@ impl Client {
             drops: kernel_drops(CLIENT_PORT),
             keyframes: self.keyframes(),
             bounds: self.tracks.iter().map(|track| (track.next(), u64::MAX)).collect(),
-            seen: Seen::default(),
+            seen: Seen::nothing(),
         });
     }
 

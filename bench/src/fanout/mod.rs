@@ -3,7 +3,6 @@
 //! what is in it is checked with an independent SRTP (webrtc-srtp) on a sample, because opening all of them would
 //! cost more than what is measured.
 
-mod histogram;
 mod inbound;
 mod load;
 mod path;
@@ -12,7 +11,6 @@ mod session;
 mod traffic;
 mod wire;
 
-pub use histogram::Histogram;
 pub use load::{Load, Seen};
 pub use path::{CLIENT_PORT, Keys, Role, Timing, connect, session_address};
 pub use session::Identity;

@@ -1,109 +1,71 @@
-//! Tables on the terminal and JSON beside the binaries.
+//! Windows as rows of a report.
 
 use std::path::PathBuf;
 
-use millrace_bench::fanout::Histogram;
-use serde_json::{Value, json};
+use millrace_bench::report::{Cell, Table};
 
 use crate::Failure;
 use crate::call::Measured;
 
-/// A table whose columns fit their widest cell; the first column is text, the others are figures.
-#[derive(Default)]
-pub(crate) struct Table {
-    rows: Vec<Vec<String>>,
-}
+/// Columns of [`row`].
+const COLUMNS: [&str; 14] = [
+    "load",
+    "publishers",
+    "packets/s",
+    "Gbit/s",
+    "lost",
+    "server ns/packet",
+    "packets per CPU s",
+    "server CPU %",
+    "calls/packet",
+    "GSO run",
+    "p50 us",
+    "p99 us",
+    "p99.9 us",
+    "client CPU %",
+];
 
-impl Table {
-    pub(crate) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
-    }
-
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
-    }
-
-    pub(crate) fn print(&self) {
-        let cell = |row: &Vec<String>, at: usize| row.get(at).map_or(0, |cell| cell.chars().count());
-        let width = |at: usize| self.rows.iter().map(|row| cell(row, at)).max().unwrap_or(0);
-        for row in &self.rows {
-            let cells = row.iter().enumerate().map(|(at, cell)| match at {
-                0 => format!("{cell:<0$}", width(at)),
-                _ => format!("{cell:>0$}", width(at)),
-            });
-            println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-        }
-    }
-}
-
-/// Writes `target/bench/NAME.json` and says so.
-pub(crate) fn write_json(name: &str, value: &Value) -> Result<(), Failure> {
-    let path = folder()?.join(format!("{name}.json"));
-    std::fs::write(&path, serde_json::to_string_pretty(value)? + "\n")?;
-    println!("\n{}", path.display());
-    Ok(())
-}
-
-/// `target/bench`.
+/// `target/bench`, where reports go.
 pub(crate) fn folder() -> Result<PathBuf, Failure> {
     let own = std::env::current_exe()?;
-    let folder = own.ancestors().nth(2).ok_or("no folder")?.join("bench");
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
+    Ok(own.ancestors().nth(2).ok_or("no folder")?.join("bench"))
 }
 
-/// Nanoseconds as microseconds, for a table.
-pub(crate) fn micros(ns: u64) -> String {
-    format!("{:.0}", ns as f64 / 1e3)
+/// A table of windows.
+pub(crate) fn windows(title: &str) -> Table {
+    Table::new(title, &COLUMNS)
 }
 
-/// Everything that a window tells.
-pub(crate) fn measured(measured: &Measured) -> Value {
+/// One window. Its latencies are those of its own distribution less the same quantile of `baseline`.
+pub(crate) fn row(name: &str, measured: &Measured, baseline: &impl Fn(f64) -> f64) -> Vec<Cell> {
     let seen = &measured.seen;
-    json!({
-        "publishers": measured.publishers,
-        "seconds": seen.seconds,
-        "packets_expected": seen.expected,
-        "packets_received": seen.received,
-        "packets_per_second": seen.rate(),
-        "gigabits_per_second": seen.gigabits(),
-        "loss": seen.loss(),
-        "repeated": seen.repeated,
-        "verified": seen.verified,
-        "wrong": seen.wrong,
-        "server_cpu_seconds": measured.usage.cpu(),
-        "server_cpu_user_seconds": measured.usage.user,
-        "server_busiest_thread_seconds": measured.usage.busiest_thread,
-        "server_ns_per_packet": measured.cost(),
-        "server_resident_bytes": measured.usage.resident,
-        "ksoftirqd_seconds": measured.softirq,
-        "client_core_share": seen.client_share(),
-        "client_latest_send_ns": seen.late,
-        "client_kernel_drops": seen.kernel_drops,
-        "steal": measured.steal,
-        "void": measured.void(),
-        "latency_ns": latency(&seen.latency),
-        "counters": measured.counters.map(|counters| json!({
-            "receive_calls": counters.receive_calls,
-            "send_calls": counters.send_calls,
-            "send_runs": counters.send_runs,
-            "waits": counters.waits,
-            "datagrams_sent": counters.datagrams_sent,
-            "forwarded": counters.forwarded,
-            "crossed": counters.crossed,
-            "dropped": counters.dropped,
-        })),
-    })
-}
-
-/// Quantiles and the whole distribution.
-pub(crate) fn latency(histogram: &Histogram) -> Value {
-    json!({
-        "count": histogram.count(),
-        "p50": histogram.quantile(0.5),
-        "p99": histogram.quantile(0.99),
-        "p99.9": histogram.quantile(0.999),
-        "max": histogram.max(),
-        "cumulative": histogram.cumulative(),
-    })
+    let above = |q: f64| Cell::number((seen.latency.quantile(q) - baseline(q)).max(0.0), 0);
+    let missing = || Cell::missing("not counted");
+    let (calls, run) = match measured.counters {
+        Some(counters) => {
+            let calls = counters.receive_calls + counters.send_calls + counters.waits;
+            let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+            (
+                Cell::number(ratio(calls, counters.forwarded), 3),
+                Cell::number(ratio(counters.datagrams_sent, counters.send_runs), 1),
+            )
+        }
+        None => (missing(), missing()),
+    };
+    vec![
+        Cell::text(name),
+        Cell::count(measured.publishers as u64),
+        Cell::number(seen.rate(), 0),
+        Cell::number(seen.gigabits(), 2),
+        Cell::count(seen.expected.saturating_sub(seen.received)),
+        Cell::number(measured.cost(), 0),
+        Cell::number(measured.per_core(), 0),
+        Cell::number(measured.usage.cpu() / seen.seconds * 100.0, 0),
+        calls,
+        run,
+        above(0.5),
+        above(0.99),
+        above(0.999),
+        Cell::number(seen.client_share() * 100.0, 0),
+    ]
 }

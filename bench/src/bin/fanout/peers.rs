@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_bench::drivers::{Plan, all, profile_name};
-use serde_json::json;
+use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
 
-use crate::call::{Call, Measured, Shape, client_runtime, progress, progress_done};
-use crate::output::{Table, measured, micros, write_json};
+use crate::call::{Call, Measured, Shape, client_runtime, measuring_done, progress};
+use crate::output::folder;
 use crate::{Failure, Profile};
 
 /// Options of `fanout peers`.
@@ -67,95 +67,102 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
         }
     }
-    progress_done();
-    println!(
-        "{} publishers to {} subscribers each, {}; server on core 0, client on core 1; medians of {} runs of {} s in turns (range).\n",
-        shape.publishers,
-        shape.subscribers,
-        profile_name(shape.profile),
-        options.runs,
-        options.seconds,
-    );
-    let ours = peers.get(&0).and_then(|peer| median(&costs(peer)));
-    let mut table = Table::new(&[
-        "server",
-        "of ours",
-        "us/packet",
-        "(range)",
-        "packets/CPU-s",
-        "delivered",
-        "p50 us",
-        "p99 us",
-        "RSS MB",
-        "kB/transport",
-        "client CPU",
-        "runs",
-        "void",
-    ]);
-    let mut notes = Vec::new();
-    for (at, peer) in &peers {
-        let name = drivers[*at].name();
-        if let Some(failure) = &peer.failure {
-            notes.push(format!("{name}: {failure}"));
-        }
-        for (run, _) in &peer.runs {
-            if let Some(why) = run.void() {
-                notes.push(format!("{name}: a run is void: {why}"));
-            }
-        }
-        table.row(row(&name, peer, ours, shape));
-    }
-    table.print();
-    for note in &notes {
-        println!("  {note}");
-    }
-    let list: Vec<_> = peers
-        .iter()
-        .map(|(at, peer)| {
-            json!({
-                "server": drivers[*at].name(),
-                "version": peer.version,
-                "failure": peer.failure,
-                "runs": peer.runs.iter().map(|(run, _)| measured(run)).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    write_json(
-        "peers",
-        &json!({
-            "publishers": shape.publishers, "subscribers": shape.subscribers,
-            "profile": profile_name(shape.profile), "servers": list,
-        }),
-    )
+    measuring_done();
+    let named: Vec<_> = peers.iter().map(|(at, peer)| (drivers[*at].name(), peer)).collect();
+    report(options, shape, &named).publish(&folder()?, "peers")?;
+    Ok(())
 }
 
-fn row(name: &str, peer: &Peer, ours: Option<f64>, shape: Shape) -> Vec<String> {
+fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report {
+    let mut report = Report::new(
+        "Beside other media servers",
+        &format!(
+            "{} publishers to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
+             the same client for every server. Server on core 0, client on core 1; medians of {} runs of {} s, the servers \
+             in turns, each run with a fresh one. No feedback about bandwidth is negotiated with anyone.",
+            shape.publishers,
+            shape.subscribers,
+            profile_name(shape.profile),
+            options.runs,
+            options.seconds,
+        ),
+    );
+    let ours = peers.first().and_then(|(_, peer)| median(&costs(peer)));
+    let mut table = Table::new(
+        "Cost of a packet that reached a subscriber",
+        &[
+            "server",
+            "times ours",
+            "CPU us/packet",
+            "least",
+            "most",
+            "packets per CPU s",
+            "delivered",
+            "p50 us",
+            "p99 us",
+            "RSS MB",
+            "kB/transport",
+            "client CPU %",
+            "runs",
+            "void",
+        ],
+    );
+    let mut bars = Vec::new();
+    let mut notes = Vec::new();
+    for (name, peer) in peers {
+        table.row(row(name, peer, ours, shape));
+        bars.extend(median(&costs(peer)).map(|cost| (name.clone(), cost / 1e3)));
+        if !peer.version.is_empty() {
+            notes.push(format!("{name}: {}.", peer.version));
+        }
+        notes.extend(peer.failure.as_ref().map(|failure| format!("{name}: {failure}.")));
+        notes.extend(peer.runs.iter().filter_map(|(run, _)| Some(format!("{name}: a run is void: {}.", run.void()?))));
+        if let Some((ours, cost)) = ours.zip(median(&costs(peer))).filter(|_| *name != peers[0].0) {
+            report.figure(name, format!("{:.1} times our CPU per packet", cost / ours), "the same profile and load");
+        }
+    }
+    let bars = Bars { title: "CPU per packet".to_owned(), unit: "us".to_owned(), bars, reference: None };
+    let mut section = Section::new("Side by side").table(table).bars(bars);
+    for note in notes {
+        section = section.text(note);
+    }
+    let distributions: Vec<_> = peers
+        .iter()
+        .filter_map(|(name, peer)| {
+            Some((name.as_str(), &peer.runs.iter().rfind(|run| run.0.void().is_none())?.0.seen.latency))
+        })
+        .collect();
+    report.sections.push(section.plot(Plot::tails("Latency of the last valid run", "latency", "us", &distributions)));
+    report
+}
+
+fn row(name: &str, peer: &Peer, ours: Option<f64>, shape: Shape) -> Vec<Cell> {
     let costs = costs(peer);
     let Some(cost) = median(&costs) else {
-        let why = if peer.failure.is_some() { "none: see below" } else { "no valid run" };
-        return vec![name.to_owned(), why.to_owned()];
+        let why = if peer.failure.is_some() { "does not run: see below" } else { "no valid run: see below" };
+        return vec![Cell::text(name), Cell::missing(why)];
     };
     let valid: Vec<_> = peer.runs.iter().filter(|(run, _)| run.void().is_none()).collect();
-    let of = |value: fn(&(Measured, (u64, u64))) -> f64| {
-        median(&valid.iter().map(|run| value(run)).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    let of = |value: fn(&Measured) -> f64| {
+        median(&valid.iter().map(|(run, _)| value(run)).collect::<Vec<_>>()).unwrap_or(f64::NAN)
     };
-    let range = (costs.iter().copied().fold(f64::MAX, f64::min), costs.iter().copied().fold(0.0, f64::max));
     let transports = (shape.publishers * (shape.subscribers + 1)) as f64;
-    let grown = of(|(_, resident)| resident.1 as f64 - resident.0 as f64);
+    let grown: Vec<_> = valid.iter().map(|(_, resident)| resident.1 as f64 - resident.0 as f64).collect();
     vec![
-        name.to_owned(),
-        ours.map_or_else(String::new, |ours| format!("{:.2} x", cost / ours)),
-        format!("{:.2}", cost / 1e3),
-        format!("({:.2}-{:.2})", range.0 / 1e3, range.1 / 1e3),
-        format!("{:.0}", 1e9 / cost),
-        format!("{:.5}", of(|(run, _)| 1.0 - run.seen.loss())),
-        micros(of(|(run, _)| run.seen.latency.quantile(0.5) as f64) as u64),
-        micros(of(|(run, _)| run.seen.latency.quantile(0.99) as f64) as u64),
-        format!("{:.0}", of(|(run, _)| run.usage.resident as f64) / 1e6),
-        format!("{:.0}", grown / transports / 1e3),
-        format!("{:.0} %", of(|(run, _)| run.seen.client_share()) * 100.0),
-        peer.runs.len().to_string(),
-        (peer.runs.len() - valid.len()).to_string(),
+        Cell::text(name),
+        ours.map_or_else(|| Cell::missing("not measured"), |ours| Cell::number(cost / ours, 2)),
+        Cell::number(cost / 1e3, 2),
+        Cell::number(costs.iter().copied().fold(f64::MAX, f64::min) / 1e3, 2),
+        Cell::number(costs.iter().copied().fold(0.0, f64::max) / 1e3, 2),
+        Cell::number(1e9 / cost, 0),
+        Cell::number(of(|run| 1.0 - run.seen.loss()), 5),
+        Cell::number(of(|run| run.seen.latency.quantile(0.5)), 0),
+        Cell::number(of(|run| run.seen.latency.quantile(0.99)), 0),
+        Cell::number(of(|run| run.usage.resident as f64) / 1e6, 0),
+        Cell::number(median(&grown).unwrap_or(f64::NAN) / transports / 1e3, 0),
+        Cell::number(of(|run| run.seen.client_share()) * 100.0, 0),
+        Cell::count(peer.runs.len() as u64),
+        Cell::count((peer.runs.len() - valid.len()) as u64),
     ]
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use millrace_bench::drivers::{Driver, Millrace, Plan, profile_name};
 use millrace_bench::fanout::Seen;
-use serde_json::{Value, json};
+use millrace_bench::report::{Axis, Plot, Report, Scale, Section, Series as Line};
 
-use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, loopback, progress, progress_done};
-use crate::output::{Table, latency, measured, micros, write_json};
+use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, loopback, measuring_done, progress};
+use crate::output::{folder, row, windows};
 use crate::{Failure, Profile};
 
 /// Parts of the maximum that are measured.
@@ -23,6 +23,8 @@ const STEP: Duration = Duration::from_millis(2_000);
 const PER_SUBSCRIBER: usize = 215;
 /// Load at the beginning of the search, in packets per second.
 const BEGIN: usize = 40_000;
+/// Publishers whose frames are sent over the loopback without a server.
+const BASELINE: usize = 10;
 
 /// Options of `fanout run`.
 #[derive(Debug, Args)]
@@ -37,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Most transports of a series: the bound of the search
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 3_000)]
     transports: usize,
     /// The SRTP profile that clients offer
     #[arg(long, value_enum, default_value_t = Profile::Gcm128)]
@@ -60,36 +62,18 @@ struct Series {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let runtime = client_runtime()?;
     let driver = Millrace { flags: options.flags.clone() };
-    let length = Duration::from_secs(options.seconds);
     progress("measuring the loopback without a server");
-    let baseline = loopback(options.profile.into(), 10, length)?;
-    progress_done();
-    println!(
-        "{}, {}; client on core 1; VP8 at 1.5 Mbps in frames, opus at 50 packets/s.",
-        driver.name(),
-        profile_name(options.profile.into())
-    );
-    println!(
-        "The loopback alone: p50 {} us, p99 {} us, p99.9 {} us; latencies below are above these.\n",
-        micros(baseline.latency.quantile(0.5)),
-        micros(baseline.latency.quantile(0.99)),
-        micros(baseline.latency.quantile(0.999)),
-    );
+    let baseline = loopback(options.profile.into(), BASELINE, Duration::from_secs(options.seconds))?;
     let mut all = Vec::new();
     for subscribers in &options.subscribers {
         for workers in &options.workers {
-            let series = one(&runtime, &driver, options, *workers, *subscribers)?;
-            print(&series, &baseline);
-            all.push(series);
+            all.push(one(&runtime, &driver, options, *workers, *subscribers)?);
         }
     }
-    scaling(&all);
-    let series: Vec<_> = all.iter().map(as_json).collect();
-    let profile = profile_name(options.profile.into());
-    write_json(
-        "fanout",
-        &json!({"profile": profile, "loopback_latency_ns": latency(&baseline.latency), "series": series}),
-    )
+    measuring_done();
+    let report = report(options, &driver.name(), &all, &baseline);
+    report.publish(&folder()?, "fanout")?;
+    Ok(())
 }
 
 fn one(
@@ -101,16 +85,15 @@ fn one(
 ) -> Result<Series, Failure> {
     let publishers = (options.transports / (subscribers + 1)).max(1);
     let shape = Shape { publishers, subscribers, profile: options.profile.into() };
-    let cores = if workers == 1 { vec![0] } else { (0..usize::from(workers)).collect() };
+    let cores = (0..usize::from(workers)).collect();
     let mut call = Call::connect(runtime, driver, &Plan { workers, cores }, shape)?;
     let (most, limit, steps) = search(&mut call)?;
     let mut parts = Vec::new();
     for part in PARTS {
         let publishers = ((most as f64 * part).round() as usize).max(1);
-        progress(&format!("{workers} workers, {subscribers} subscribers each: {publishers} publishers"));
+        progress(&format!("{workers} workers, {subscribers} subscribers each: {publishers} of {most} publishers"));
         parts.push((part, call.measure(publishers, Duration::from_secs(options.seconds))?));
     }
-    progress_done();
     Ok(Series { workers, subscribers, publishers: most, limit, steps, parts })
 }
 
@@ -118,7 +101,7 @@ fn one(
 fn search(call: &mut Call) -> Result<(usize, &'static str, Vec<Measured>), Failure> {
     let shape = call.shape();
     let mut steps = Vec::new();
-    let (mut good, mut bad, mut limit) = (0, None, "nothing: no more transports");
+    let (mut good, mut bad, mut limit) = (0, None, "the number of transports");
     let mut next = (BEGIN / PER_SUBSCRIBER / shape.subscribers).clamp(1, shape.publishers);
     loop {
         // What else runs on the machine may spoil a step; two in a row it hardly does.
@@ -128,7 +111,7 @@ fn search(call: &mut Call) -> Result<(usize, &'static str, Vec<Measured>), Failu
         }
         let fault = fault(&measured);
         let rate = measured.seen.rate();
-        progress(&format!("{next} publishers: {rate:.0} packets/s, {}", fault.unwrap_or("nothing lost")));
+        progress(&format!("{next} publishers: {rate:.0} packets/s, the limit: {}", fault.unwrap_or("not reached")));
         steps.push(measured);
         match fault {
             None => good = good.max(next),
@@ -150,93 +133,112 @@ fn search(call: &mut Call) -> Result<(usize, &'static str, Vec<Measured>), Failu
 fn fault(measured: &Measured) -> Option<&'static str> {
     let seen = &measured.seen;
     if seen.client_share() > CLIENT_BOUND || seen.kernel_drops > 0 {
-        return Some("the client");
+        return Some("the client, not the server");
     }
     (seen.loss() > BOUND).then_some("loss")
 }
 
-fn print(series: &Series, baseline: &Seen) {
-    println!(
-        "{} worker{}, {} subscribers to each publisher; most without loss: {} publishers; the limit: {}",
-        series.workers,
-        if series.workers == 1 { "" } else { "s" },
-        series.subscribers,
-        series.publishers,
-        series.limit,
+fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Report {
+    let mut report = Report::new(
+        "Fan-out on the real process",
+        &format!(
+            "{name} as a process of its own, {}; publishers send VP8 at 1.5 Mbps in frames with keyframes and opus at 50 \
+             packets/s over the loopback. Server on core 0 (with two workers on both), client on core 1. Latency is from \
+             before the publisher's system call to the kernel's stamp at the subscriber, less the loopback's own.",
+            profile_name(options.profile.into())
+        ),
     );
-    let mut table = Table::new(&[
-        "load",
-        "packets/s",
-        "Gbit/s",
-        "lost",
-        "ns/packet",
-        "packets/CPU-s",
-        "server CPU",
-        "calls/packet",
-        "GSO run",
-        "p50 us",
-        "p99 us",
-        "p99.9 us",
-        "client CPU",
-    ]);
-    let most = series.steps.iter().filter(|step| fault(step).is_none()).max_by_key(|step| step.publishers);
-    let rows = series.parts.iter().map(|(part, measured)| (format!("{:.0} %", part * 100.0), measured));
-    for (name, measured) in rows.chain(most.map(|measured| ("100 %".to_owned(), measured))) {
-        let seen = &measured.seen;
-        let counters = measured.counters.unwrap_or_default();
-        let calls = counters.receive_calls + counters.send_calls + counters.waits;
-        let above = |q: f64| micros(seen.latency.quantile(q).saturating_sub(baseline.latency.quantile(q)));
-        table.row(vec![
-            name,
-            format!("{:.0}", seen.rate()),
-            format!("{:.2}", seen.gigabits()),
-            (seen.expected - seen.received.min(seen.expected)).to_string(),
-            format!("{:.0}", measured.cost()),
-            format!("{:.0}", measured.per_core()),
-            format!("{:.0} %", measured.usage.cpu() / seen.seconds * 100.0),
-            format!("{:.3}", calls as f64 / counters.forwarded.max(1) as f64),
-            format!("{:.1}", counters.datagrams_sent as f64 / counters.send_runs.max(1) as f64),
-            above(0.5),
-            above(0.99),
-            above(0.999),
-            format!("{:.0} %", seen.client_share() * 100.0),
-        ]);
-        if let Some(why) = measured.void() {
-            table.row(vec![format!("  void: {why}")]);
-        }
-    }
-    table.print();
-    println!();
-}
-
-/// What two workers carry of what one does, by accounting: the load at which the busiest worker has nothing left, held
-/// against that of one worker alone. The client has a core that a worker uses too, so that time on the wall says nothing.
-fn scaling(all: &[Series]) {
-    let half = |series: &Series| {
-        let (_, measured) = series.parts.iter().find(|(part, _)| *part == 0.5)?;
-        Some((measured.seen.received as f64 / measured.usage.busiest_thread, measured.per_core()))
-    };
-    for two in all.iter().filter(|series| series.workers > 1) {
-        let one = all.iter().find(|one| one.workers == 1 && one.subscribers == two.subscribers);
-        if let Some(((one, per_core_one), (two_busiest, per_core_two))) = one.and_then(half).zip(half(two)) {
-            println!(
-                "{} workers, {} subscribers: {:.2} x the packets of one worker before the busiest is full; a packet costs {:.2} x",
-                two.workers,
-                two.subscribers,
-                two_busiest / one,
-                per_core_one / per_core_two,
+    let at = |q: f64| baseline.latency.quantile(q);
+    report.figure(
+        "The loopback alone, p50 and p99",
+        format!("{:.0} and {:.0} us", at(0.5), at(0.99)),
+        "the same bursts from the same client straight to a subscriber",
+    );
+    for series in all {
+        let half = series.parts.iter().find(|(part, _)| *part == 0.5);
+        if let Some((_, measured)) = half {
+            report.figure(
+                &format!("Server CPU per packet, {} workers, {} subscribers", series.workers, series.subscribers),
+                format!("{:.0} ns", measured.cost()),
+                "at 50 % of the most",
             );
         }
     }
+    for series in all {
+        report.sections.push(section(series, baseline));
+    }
+    let mut section = Section::new("Across series").plot(cost_plot(all));
+    for text in scaling(all) {
+        section = section.text(text);
+    }
+    report.sections.push(section);
+    report
 }
 
-fn as_json(series: &Series) -> Value {
-    json!({
-        "workers": series.workers,
-        "subscribers": series.subscribers,
-        "publishers_most": series.publishers,
-        "limit": series.limit,
-        "steps": series.steps.iter().map(measured).collect::<Vec<_>>(),
-        "parts": series.parts.iter().map(|(part, one)| json!({"part": part, "measured": measured(one)})).collect::<Vec<_>>(),
-    })
+fn section(series: &Series, baseline: &Seen) -> Section {
+    let (workers, subscribers) = (series.workers, series.subscribers);
+    let plural = if workers == 1 { "" } else { "s" };
+    let title = format!("{workers} worker{plural}, {subscribers} subscribers to each publisher");
+    let at = |q: f64| baseline.latency.quantile(q);
+    let mut table = windows("Load as a part of the most, which is the last row");
+    let most = series.steps.iter().filter(|step| fault(step).is_none()).max_by_key(|step| step.publishers);
+    let parts = series.parts.iter().map(|(part, measured)| (format!("{:.0} %", part * 100.0), measured));
+    let rows: Vec<_> = parts.chain(most.map(|measured| ("100 %".to_owned(), measured))).collect();
+    let mut voids = Vec::new();
+    for (name, measured) in &rows {
+        table.row(row(name, measured, &at));
+        voids.extend(measured.void().map(|why| format!("{name} is void: {why}.")));
+    }
+    let distributions: Vec<_> = rows.iter().map(|(name, measured)| (name.as_str(), &measured.seen.latency)).collect();
+    let tails = [("loopback alone", &baseline.latency)].into_iter().chain(distributions.iter().copied());
+    let mut section = Section::new(&title)
+        .text(format!("The most was {} publishers; the limit was {}.", series.publishers, series.limit))
+        .table(table);
+    for void in voids {
+        section = section.text(void);
+    }
+    section.plot(Plot::tails("Latency, the loopback's own inside", "latency", "us", &tails.collect::<Vec<_>>()))
+}
+
+/// Cost against load, a line for each series.
+fn cost_plot(all: &[Series]) -> Plot {
+    let series = all.iter().map(|series| {
+        let mut points: Vec<_> = series
+            .steps
+            .iter()
+            .chain(series.parts.iter().map(|(_, measured)| measured))
+            .filter(|measured| fault(measured).is_none())
+            .map(|measured| (measured.seen.rate() / 1e3, measured.cost()))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line::marked(&format!("{} workers, {} subscribers", series.workers, series.subscribers), points)
+    });
+    Plot {
+        title: "Cost against load".to_owned(),
+        x: Axis::new("packets out", "thousand/s", Scale::Linear),
+        y: Axis::new("server CPU", "ns/packet", Scale::Linear),
+        series: series.collect(),
+    }
+}
+
+/// What several workers carry of what one does, by accounting: packets until the busiest thread has a second of CPU time,
+/// held against the same of one worker. The client shares a core with a worker, so that time on the wall says nothing.
+fn scaling(all: &[Series]) -> Vec<String> {
+    let half = |series: &Series| {
+        let (_, measured) = series.parts.iter().find(|(part, _)| *part == 0.5)?;
+        Some((measured.seen.received as f64 / measured.usage.busiest_thread, measured.cost()))
+    };
+    let pairs = all.iter().filter(|series| series.workers > 1).filter_map(|many| {
+        let one = all.iter().find(|one| one.workers == 1 && one.subscribers == many.subscribers)?;
+        let ((alone, alone_cost), (carried, cost)) = half(one).zip(half(many))?;
+        Some(format!(
+            "{} workers, {} subscribers, by CPU accounting at half the most: {:.2} times the packets of one worker until the \
+             busiest has used a second of CPU time; a packet costs {:.2} times as much in all.",
+            many.workers,
+            many.subscribers,
+            carried / alone,
+            cost / alone_cost,
+        ))
+    });
+    pairs.collect()
 }

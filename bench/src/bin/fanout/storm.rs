@@ -4,13 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use millrace_bench::drivers::Driver;
-use millrace_bench::drivers::{Media, Millrace, Plan, profile_name};
-use millrace_bench::fanout::{Histogram, Identity, Load, Role, connect};
-use serde_json::json;
+use millrace_bench::drivers::{Driver, Media, Millrace, Plan, profile_name};
+use millrace_bench::fanout::{Identity, Load, Role, connect};
+use millrace_bench::report::{Cell, Histogram, Plot, Report, Section, Table};
 
-use crate::call::{CLIENT_CORE, client_runtime, progress, progress_done};
-use crate::output::{Table, latency, write_json};
+use crate::call::{CLIENT_CORE, client_runtime, measuring_done, progress};
+use crate::output::folder;
 use crate::{Failure, Profile};
 
 /// Longest wait for the last first packet.
@@ -48,78 +47,87 @@ struct Outcome {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let runtime = client_runtime()?;
-    println!(
-        "{} clients at once, {}, server on core 0, clients on core 1, which have the same work with each handshake.\n",
-        options.transports,
-        profile_name(options.profile.into())
-    );
-    let mut table = Table::new(&[
-        "run",
-        "connected",
-        "failed",
-        "seconds",
-        "handshakes/s",
-        "per server CPU-s",
-        "server CPU",
-        "client CPU",
-        "connect p50 ms",
-        "p99",
-        "first packet p50 ms",
-        "p99",
-        "after keys p50 ms",
-        "p99",
-        "kB/transport",
-    ]);
     let mut outcomes = Vec::new();
     for run in 1..=options.runs {
-        progress(&format!("storm {run} of {}", options.runs));
-        let outcome = one(&runtime, options)?;
-        progress_done();
-        let millis = |histogram: &Histogram, q: f64| format!("{:.0}", histogram.quantile(q) as f64 / 1e6);
-        table.row(vec![
-            run.to_string(),
-            outcome.connected.to_string(),
-            (outcome.failed.len() + outcome.silent).to_string(),
-            format!("{:.2}", outcome.seconds),
-            format!("{:.0}", outcome.connected as f64 / outcome.seconds),
-            format!("{:.0}", outcome.connected as f64 / outcome.server_cpu),
-            format!("{:.0} %", outcome.server_cpu / outcome.seconds * 100.0),
-            format!("{:.0} %", outcome.client_cpu / outcome.seconds * 100.0),
-            millis(&outcome.connect, 0.5),
-            millis(&outcome.connect, 0.99),
-            millis(&outcome.media, 0.5),
-            millis(&outcome.media, 0.99),
-            millis(&outcome.after_connect, 0.5),
-            millis(&outcome.after_connect, 0.99),
-            format!(
-                "{:.1}",
-                outcome.resident.1.saturating_sub(outcome.resident.0) as f64 / outcome.connected.max(1) as f64 / 1e3
-            ),
-        ]);
-        if let Some(first) = outcome.failed.first() {
-            table.row(vec![format!("  the first failure: {first}")]);
-        }
-        outcomes.push(outcome);
+        progress(&format!("storm {run} of {}: {} transports", options.runs, options.transports));
+        outcomes.push(one(&runtime, options)?);
     }
-    table.print();
-    let runs: Vec<_> = outcomes
-        .iter()
-        .map(|outcome| {
-            json!({
-                "connected": outcome.connected,
-                "failed": outcome.failed.len(),
-                "silent": outcome.silent,
-                "seconds": outcome.seconds,
-                "server_cpu_seconds": outcome.server_cpu,
-                "client_cpu_seconds": outcome.client_cpu,
-                "handshakes_per_server_cpu_second": outcome.connected as f64 / outcome.server_cpu,
-                "connect_ns": latency(&outcome.connect),
-                "first_packet_ns": latency(&outcome.media),
-                "first_packet_after_keys_ns": latency(&outcome.after_connect),
-            })
-        })
-        .collect();
-    write_json("storm", &json!({"transports": options.transports, "runs": runs}))
+    measuring_done();
+    let mut report = Report::new(
+        "Join storm",
+        &format!(
+            "{} clients come at once, {}: path check, DTLS handshake, first packet of a publisher's audio. One worker and \
+             the handshakes of the server are on core 0, the clients on core 1, with as much work for each handshake.",
+            options.transports,
+            profile_name(options.profile.into())
+        ),
+    );
+    let rates: Vec<_> = outcomes.iter().map(Outcome::per_cpu_second).collect();
+    let range = (rates.iter().copied().fold(f64::MAX, f64::min), rates.iter().copied().fold(0.0, f64::max));
+    report.figure(
+        "Handshakes per CPU second of the server",
+        format!("{:.0} to {:.0}", range.0, range.1),
+        "range of runs",
+    );
+    let mut table = Table::new(
+        "Each run with a fresh server",
+        &[
+            "run",
+            "connected",
+            "failed or silent",
+            "seconds",
+            "handshakes/s",
+            "per server CPU s",
+            "server CPU %",
+            "client CPU %",
+            "keys p50 ms",
+            "p99 ms",
+            "first packet p50 ms",
+            "p99 ms",
+            "after keys p50 ms",
+            "p99 ms",
+            "kB/transport",
+        ],
+    );
+    let mut section = Section::new("Runs");
+    for (run, outcome) in outcomes.iter().enumerate() {
+        table.row(outcome.row(run + 1));
+        if let Some(first) = outcome.failed.first() {
+            section = section.text(format!("Run {}, the first failure: {first}", run + 1));
+        }
+    }
+    section = section.table(table);
+    if let Some(last) = outcomes.last() {
+        let lines = [("keys", &last.connect), ("first packet", &last.media)];
+        section = section.plot(Plot::cumulative("Since the storm began, last run", "time", "ms", &lines));
+    }
+    report.sections.push(section);
+    report.publish(&folder()?, "storm")?;
+    Ok(())
+}
+
+impl Outcome {
+    fn per_cpu_second(&self) -> f64 {
+        self.connected as f64 / self.server_cpu
+    }
+
+    fn row(&self, run: usize) -> Vec<Cell> {
+        let grown = self.resident.1.saturating_sub(self.resident.0) as f64;
+        let quantiles = |histogram: &Histogram| [0.5, 0.99].map(|q| Cell::number(histogram.quantile(q), 0));
+        let mut row = vec![
+            Cell::count(run as u64),
+            Cell::count(self.connected as u64),
+            Cell::count((self.failed.len() + self.silent) as u64),
+            Cell::number(self.seconds, 2),
+            Cell::number(self.connected as f64 / self.seconds, 0),
+            Cell::number(self.per_cpu_second(), 0),
+            Cell::number(self.server_cpu / self.seconds * 100.0, 0),
+            Cell::number(self.client_cpu / self.seconds * 100.0, 0),
+        ];
+        row.extend([&self.connect, &self.media, &self.after_connect].into_iter().flat_map(quantiles));
+        row.push(Cell::number(grown / self.connected.max(1) as f64 / 1e3, 1));
+        row
+    }
 }
 
 fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, Failure> {
@@ -143,9 +151,9 @@ fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, 
         seconds: 0.0,
         server_cpu: 0.0,
         client_cpu: 0.0,
-        connect: Histogram::default(),
-        media: Histogram::default(),
-        after_connect: Histogram::default(),
+        connect: Histogram::new(1e6),
+        media: Histogram::new(1e6),
+        after_connect: Histogram::new(1e6),
         silent: 0,
         resident: (usage.resident, 0),
     };
