@@ -205,7 +205,6 @@ media: {{
     rtp_port_range = \"40100-60000\"
 }}
 nat: {{
-    ice_lite = true
     ice_enforce_list = \"127.0.0.1\"
     ice_ignore_list = \"vmnet\"
 }}
@@ -264,7 +263,7 @@ fn offered_lines(offer: &str) -> Vec<Line> {
 }
 
 /// The client's SDP. It is the DTLS client in offers and answers. Janus waits for a candidate; where the client really is
-/// it learns from the checks, as every ICE-lite server does.
+/// it learns from the checks.
 fn description(client: &ClientEnd, lines: &[Line], direction: &str) -> String {
     let mids: Vec<_> = lines.iter().map(|line| line.mid.as_str()).collect();
     let digest: Vec<_> = client.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use dataplane_core::wire::stun::{Class, IntegrityKey, Message, Role as IceRole, write_binding_request};
+use dataplane_core::wire::stun::{
+    Class, IntegrityKey, Message, Role as IceRole, write_binding_request, write_binding_success,
+};
 use dataplane_protocol::SrtpProfile;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -98,7 +100,13 @@ pub async fn connect(
     let (answered_tx, answered) = watch::channel(None);
     let (media_tx, media) = watch::channel(None);
     let started = Instant::now();
-    let reader = tokio::spawn(read(Arc::clone(&shared), dtls_tx, answered_tx, media_tx));
+    let reader = tokio::spawn(read(
+        Arc::clone(&shared),
+        IntegrityKey::new(&identity.end().password),
+        dtls_tx,
+        answered_tx,
+        media_tx,
+    ));
     let outcome = tokio::time::timeout(PATIENCE, async {
         let checked = check(&shared, identity, server, answered).await?;
         let config = Config {
@@ -123,13 +131,14 @@ pub async fn connect(
     Ok((keys, Timing { started, checked, connected, first_media }, kept))
 }
 
-/// A connectivity check of a controlling agent that nominates its path, with an id that no other one has.
+/// A connectivity check of a controlling agent that nominates its path, with an id that no other one has. The tie-breaker
+/// is the highest: a server that would rather control gives way (RFC 8445 7.3.1.1).
 pub(crate) fn request(out: &mut [u8], client_ufrag: &str, server: &ServerEnd, key: &IntegrityKey) -> usize {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut transaction = [0x6d; 12];
     transaction[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let user = format!("{}:{client_ufrag}", server.ufrag);
-    write_binding_request(out, transaction, &user, 0x6e00_00ff, IceRole::Controlling(7), true, key).unwrap_or(0)
+    write_binding_request(out, transaction, &user, 0x6e00_00ff, IceRole::Controlling(u64::MAX), true, key).unwrap_or(0)
 }
 
 fn open(role: Role, server: SocketAddr) -> Result<UdpSocket, Failure> {
@@ -166,6 +175,7 @@ async fn check(
 /// Takes the datagrams apart by their first byte (RFC 7983).
 async fn read(
     socket: Arc<tokio::net::UdpSocket>,
+    key: IntegrityKey,
     dtls: mpsc::Sender<Vec<u8>>,
     answered: watch::Sender<Option<Instant>>,
     media: watch::Sender<Option<Instant>>,
@@ -175,9 +185,13 @@ async fn read(
         let Ok(len) = socket.recv(&mut buffer).await else { continue };
         let datagram = &buffer[..len];
         match datagram.first() {
-            Some(0..=3) if Message::parse(datagram).is_ok_and(|message| message.class() == Class::Success) => {
-                answered.send_if_modified(|at| at.is_none() && at.replace(Instant::now()).is_none());
-            }
+            Some(0..=3) => match Message::parse(datagram) {
+                Ok(message) if message.class() == Class::Success => {
+                    answered.send_if_modified(|at| at.is_none() && at.replace(Instant::now()).is_none());
+                }
+                Ok(message) if message.class() == Class::Request => answer(&socket, &message, &key).await,
+                _ => {}
+            },
             Some(20..=63) => {
                 let _ = dtls.try_send(datagram.to_vec());
             }
@@ -186,6 +200,16 @@ async fn read(
             }
             _ => {}
         }
+    }
+}
+
+/// Answers the check of a server that is a full agent.
+async fn answer(socket: &tokio::net::UdpSocket, request: &Message<'_>, key: &IntegrityKey) {
+    let mut out = [0; 256];
+    if let Ok(server) = socket.peer_addr()
+        && let Some(len) = write_binding_success(&mut out, request.transaction_id(), server, key)
+    {
+        let _ = socket.send(&out[..len]).await;
     }
 }
 
