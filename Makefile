@@ -3,9 +3,13 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 LOADTEST ?= --url https://localhost:4443 --secret MY_SECRET --rooms 2 --participants 4 --audio --duration 30s
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# How servers and clients of the benches are scheduled; on a machine with other work: make bench-fanout BENCH_AS="chrt -r 1"
+BENCH_AS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest loadtest clean
+.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest \
+	bench-fanout bench-storm bench-peers loadtest clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -66,6 +70,19 @@ bench-signalling: build ## What joins, publications and departures of up to 200 
 
 bench-rest: build ## Latency of new sessions and connections at 500 requests/s, with up to 10,000 sessions
 	$(CARGO) run --release --locked -p millrace-bench --bin rest
+
+bench-fanout: ## Load on the data plane as a process until packets are lost, and its latency and cost at parts of that
+	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
+	$(BENCH_AS) $(TARGET)/release/fanout run
+
+bench-storm: ## A thousand clients that join the data plane at once
+	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
+	$(BENCH_AS) $(TARGET)/release/fanout storm
+
+bench-peers: ## The same load on other media servers beside ours; installs Janus from Debian's packages
+	-bench/peers/janus.sh $(TARGET)/bench/peers
+	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
+	$(BENCH_AS) $(TARGET)/release/fanout peers
 
 loadtest: ## Bots in rooms of the server that `make run` started; LOADTEST="--rooms 10 ..." for others
 	deploy/install.sh ffmpeg

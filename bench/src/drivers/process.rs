@@ -55,6 +55,8 @@ impl Process {
         let out = fs::File::create(log)?;
         let child = Command::new("taskset")
             .args(["-c", &cores.join(","), "nice", "-n", NICENESS])
+            // A bench that is killed takes its servers with it.
+            .args(["setpriv", "--pdeathsig", "TERM"])
             .arg(program)
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -62,7 +64,9 @@ impl Process {
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
-            .map_err(|error| format!("{}: {error} (it is started by taskset of util-linux)", program.display()))?;
+            .map_err(|error| {
+                format!("{}: {error} (it is started by taskset and setpriv of util-linux)", program.display())
+            })?;
         Ok(Self { child })
     }
 

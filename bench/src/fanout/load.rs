@@ -13,11 +13,11 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::drivers::{Failure, Media, ServerEnd};
-use crate::fanout::inbound::{Arrival, Subscriber};
+use crate::fanout::inbound::{Arrival, Subscriber, is_media};
 use crate::fanout::path::{CLIENT_PORT, Keys, Role, request, session_address, subscriber_number};
 use crate::fanout::publisher::{Publisher, Track};
 use crate::fanout::traffic::{AUDIO_PER_SECOND, VIDEO_FRAMES_PER_SECOND};
-use crate::fanout::wire::{Burst, Receiver, kernel_drops, now, own_cpu};
+use crate::fanout::wire::{BATCH, Burst, Receiver, kernel_drops, now, own_cpu};
 use crate::report::Histogram;
 
 /// Between two checks of an endpoint's path (RFC 7675 wants one at least every 30 s).
@@ -26,8 +26,9 @@ const CHECKS: u64 = 5_000_000_000;
 const LISTENING: u64 = 20_000_000;
 const VIDEO: u64 = 1_000_000_000 / VIDEO_FRAMES_PER_SECOND;
 const AUDIO: u64 = 1_000_000_000 / AUDIO_PER_SECOND;
-/// Longest wait without looking for orders.
-const IDLE: u64 = 1_000_000;
+/// Longest pause between two looks at what has come. The kernel stamps arrivals, so that nothing is lost by letting some
+/// gather; nobody waits on the socket, so that no server pays for waking this client.
+const PAUSE: u64 = 300_000;
 /// What is on its way when a window closes arrives within this time, or is lost.
 const DRAIN: Duration = Duration::from_millis(400);
 /// Packets opened a second, about: a few per cent of a core.
@@ -255,6 +256,8 @@ struct Client {
     tracks: Vec<Track>,
     publishers: Vec<(Publisher, Option<Consent>)>,
     subscribers: Vec<Option<(Subscriber, Option<Consent>)>>,
+    /// When each subscriber's first media packet arrived, also before it was added here.
+    first_media: Vec<Option<u64>>,
     active: usize,
     due: BinaryHeap<Reverse<(u64, Task)>>,
     window: Option<Window>,
@@ -275,6 +278,7 @@ impl Client {
             tracks: Vec::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            first_media: Vec::new(),
             active: 0,
             due: BinaryHeap::from([Reverse((now(), Task::Listen))]),
             window: None,
@@ -296,7 +300,7 @@ impl Client {
         }
     }
 
-    /// Sends what is due and receives one batch, or waits for either.
+    /// Sends what is due and receives one batch; pauses when that was not a full one.
     fn turn(&mut self) -> Result<(), Failure> {
         let time = now();
         while let Some(Reverse((due, task))) = self.due.peek().copied()
@@ -305,9 +309,9 @@ impl Client {
             self.due.pop();
             self.carry_out(due, task);
         }
-        if self.receive()? == 0 {
-            let next = self.due.peek().map_or(IDLE, |Reverse((due, _))| due.saturating_sub(now()));
-            self.receiver.wait(Duration::from_nanos(next.min(IDLE)));
+        if self.receive()? < BATCH {
+            let next = self.due.peek().map_or(PAUSE, |Reverse((due, _))| due.saturating_sub(now()));
+            std::thread::sleep(Duration::from_nanos(next.min(PAUSE)));
         }
         Ok(())
     }
@@ -339,8 +343,7 @@ impl Client {
                 let _ = done.send(seen);
             }
             Order::FirstMedia(done) => {
-                let first = |entry: &Option<(Subscriber, _)>| entry.as_ref().and_then(|(known, _)| known.first_media);
-                let _ = done.send(self.subscribers.iter().map(first).collect());
+                let _ = done.send(self.first_media.clone());
             }
         }
         Ok(())
@@ -418,18 +421,23 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<usize, Failure> {
-        let Self { receiver, subscribers, tracks, window, sampled, chance, .. } = self;
+        let Self { receiver, subscribers, first_media, tracks, window, sampled, chance, .. } = self;
         let got = receiver.receive(|to, stamp, datagram| {
-            let number = subscriber_number(to);
-            let entry = number.and_then(|number| subscribers.get_mut(number as usize)?.as_mut());
-            let Some((subscriber, _)) = entry else { return };
+            let Some(number) = subscriber_number(to).map(|number| number as usize) else { return };
+            if is_media(datagram) {
+                if first_media.len() <= number {
+                    first_media.resize(number + 1, None);
+                }
+                first_media[number].get_or_insert(stamp);
+            }
+            let Some((subscriber, _)) = subscribers.get_mut(number).and_then(Option::as_mut) else { return };
             // Xorshift: a fixed step would meet the same packet of each frame again and again.
             *chance ^= *chance << 13;
             *chance ^= *chance >> 7;
             *chance ^= *chance << 17;
             let is_sampled = chance.is_multiple_of(*sampled);
             let next = |track: u32| Some(tracks.get(track as usize)?.next());
-            let arrival = subscriber.take(datagram, stamp, is_sampled, next);
+            let arrival = subscriber.take(datagram, is_sampled, next);
             if let Some(window) = window {
                 window.count(arrival, datagram.len(), stamp, tracks);
             }

@@ -18,6 +18,7 @@ use webrtc_dtls::conn::DTLSConn;
 use webrtc_util::Conn;
 
 use crate::drivers::{Failure, ServerEnd};
+use crate::fanout::inbound::is_media;
 use crate::fanout::session::{Identity, keys, offered};
 
 /// The port that all subscribers have, each at its own address.
@@ -122,10 +123,16 @@ pub async fn connect(
     })
     .await;
     let connected = Instant::now();
-    let first_media = *media.borrow();
     // Both hold the socket, which must be closed when this returns.
     reader.abort();
     let _ = reader.await;
+    let mut first_media = *media.borrow();
+    let mut buffer = [0; 2_048];
+    while let Ok(len) = shared.try_recv(&mut buffer) {
+        if is_media(&buffer[..len]) {
+            first_media.get_or_insert_with(Instant::now);
+        }
+    }
     drop(shared);
     let (keys, checked) = outcome.map_err(|_| format!("{role:?} did not connect within {PATIENCE:?}"))??;
     Ok((keys, Timing { started, checked, connected, first_media }, kept))
@@ -195,7 +202,7 @@ async fn read(
             Some(20..=63) => {
                 let _ = dtls.try_send(datagram.to_vec());
             }
-            Some(128..=191) if !(64..=95).contains(&(datagram[1] & 0x7f)) => {
+            Some(128..=191) if is_media(datagram) => {
                 media.send_if_modified(|at| at.is_none() && at.replace(Instant::now()).is_none());
             }
             _ => {}

@@ -3,13 +3,11 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, sendmsg, setsockopt,
     sockopt,
@@ -20,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::drivers::Failure;
 
 /// Datagrams of one call.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 /// Room for one.
 const DATAGRAM: usize = 1_504;
 /// Kernel memory for what the client has not taken yet: a quarter of a second at 100,000 packets a second.
@@ -114,12 +112,6 @@ impl Receiver {
             MsgFlags::MSG_DONTWAIT,
             Some(&SockaddrIn::from(to)),
         );
-    }
-
-    /// Waits until something arrives, or for so long.
-    pub(crate) fn wait(&self, longest: Duration) {
-        let mut sockets = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        let _ = ppoll(&mut sockets, Some(TimeSpec::from(longest)), None);
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// The SRTP profile that clients offer
     #[arg(long, value_enum, default_value_t = Profile::Gcm128)]
     profile: Profile,
+    /// Further flags of millrace-dataplane, to compare settings with
+    #[arg(long, allow_hyphen_values = true, value_delimiter = ' ')]
+    flags: Vec<String>,
 }
 
 /// One storm.
@@ -56,9 +59,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut report = Report::new(
         "Join storm",
         &format!(
-            "{} clients come at once, {}: path check, DTLS handshake, first packet of a publisher's audio. One worker and \
+            "{} clients come to {} at once, {}: path check, DTLS handshake, first packet of a publisher's audio. One worker and \
              the handshakes of the server are on core 0, the clients on core 1, with as much work for each handshake.",
             options.transports,
+            Millrace { flags: options.flags.clone() }.name(),
             profile_name(options.profile.into())
         ),
     );
@@ -133,7 +137,7 @@ impl Outcome {
 fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, Failure> {
     let identity = Identity::generate()?;
     let profile = options.profile.into();
-    let mut server = Millrace::default().start(&Plan { workers: 1, cores: vec![0] })?;
+    let mut server = Millrace { flags: options.flags.clone() }.start(&Plan { workers: 1, cores: vec![0] })?;
     let load = Load::start(CLIENT_CORE, &identity.end().ufrag)?;
     let end = server.publish(identity.end(), MEDIA)?;
     let (keys, _, socket) = runtime.block_on(connect(Role::Publisher(0), &identity, &end, profile))?;
