@@ -16,7 +16,7 @@ use crate::drivers::{Failure, Media, ServerEnd};
 use crate::fanout::inbound::{Arrival, Subscriber, is_media};
 use crate::fanout::path::{CLIENT_PORT, Keys, Role, request, session_address, subscriber_number};
 use crate::fanout::publisher::{Publisher, Track};
-use crate::fanout::traffic::{AUDIO_PER_SECOND, VIDEO_FRAMES_PER_SECOND};
+use crate::fanout::traffic::{AUDIO_PER_SECOND, GOLDEN_RATIO, VIDEO_FRAMES_PER_SECOND};
 use crate::fanout::wire::{BATCH, Burst, Receiver, kernel_drops, now, own_cpu};
 use crate::report::Histogram;
 
@@ -359,7 +359,7 @@ impl Client {
     fn activate(&mut self, count: usize) {
         let time = now();
         for at in self.active..count.min(self.publishers.len()) {
-            let part = (at as f64 * 0.618_033_988_75).fract();
+            let part = (at as f64 * GOLDEN_RATIO).fract();
             let begin = |period: u64| time + (period as f64 * part) as u64;
             self.due.push(Reverse((begin(AUDIO), Task::Audio(at))));
             if self.publishers[at].0.media().video_ssrc.is_some() {

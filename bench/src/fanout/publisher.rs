@@ -122,7 +122,7 @@ impl Publisher {
     ) -> usize {
         let is_asked = std::mem::take(&mut self.is_keyframe_wanted);
         self.keyframes_asked += u64::from(is_asked);
-        let is_key = is_asked || is_keyframe(self.frames);
+        let is_key = is_asked || is_keyframe(self.audio, self.frames);
         video_sizes(self.frames, is_key, sizes);
         let timestamp = (self.frames * (90_000 / VIDEO_FRAMES_PER_SECOND)) as u32;
         for (at, size) in sizes.iter().enumerate() {

@@ -13,6 +13,8 @@ pub const AUDIO_PER_SECOND: u64 = 50;
 const KEYFRAME_INTERVAL: u64 = 4 * VIDEO_FRAMES_PER_SECOND;
 /// A keyframe has the bytes of this many average frames.
 const KEYFRAME_WEIGHT: u64 = 6;
+/// Multiples of it spread evenly over a period, however many there are.
+pub(crate) const GOLDEN_RATIO: f64 = 0.618_033_988_75;
 /// Bytes of an average frame.
 const FRAME: u64 = VIDEO_BITS_PER_SECOND / 8 / VIDEO_FRAMES_PER_SECOND;
 /// Bytes of the frames between keyframes, on average, so that the whole comes to [`VIDEO_BITS_PER_SECOND`].
@@ -40,9 +42,11 @@ pub(crate) fn video_sizes(frame: u64, is_keyframe: bool, sizes: &mut Vec<usize>)
     sizes.extend((0..count).map(|at| size + usize::from(at >= count - larger)));
 }
 
-/// Whether a frame is a keyframe by its number.
-pub(crate) fn is_keyframe(frame: u64) -> bool {
-    frame.is_multiple_of(KEYFRAME_INTERVAL)
+/// Whether a frame is a keyframe by its number: the first, and then one every 4 s, at another time for each publisher, as
+/// nobody's cameras were switched on at one moment.
+pub(crate) fn is_keyframe(publisher: u32, frame: u64) -> bool {
+    let phase = (f64::from(publisher) * GOLDEN_RATIO).fract() * KEYFRAME_INTERVAL as f64;
+    frame == 0 || (frame + phase as u64).is_multiple_of(KEYFRAME_INTERVAL)
 }
 
 /// Bytes of every audio packet's payload.
@@ -111,7 +115,7 @@ mod tests {
     fn the_bitrate_is_as_announced_and_every_datagram_fits() {
         let (mut bytes, mut sizes, frames) = (0, Vec::new(), 100 * KEYFRAME_INTERVAL);
         for frame in 0..frames {
-            video_sizes(frame, is_keyframe(frame), &mut sizes);
+            video_sizes(frame, is_keyframe(3, frame), &mut sizes);
             assert!(sizes.iter().all(|size| (MARK + 11..=MAX_PAYLOAD).contains(size)), "{sizes:?}");
             assert!(sizes.is_sorted() && sizes[sizes.len() - 1] - sizes[0] <= 1);
             bytes += sizes.iter().sum::<usize>() as u64;
