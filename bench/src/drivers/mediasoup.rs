@@ -13,8 +13,7 @@ impl Driver for Mediasoup {
     }
 
     fn start(&self, _: &Plan) -> Result<Box<dyn Server>, Failure> {
-        Err("not installed: no Debian package, and the build of mediasoup-sys downloads its C++ dependencies one by one; \
-             bench/README.md has figures from a worker that was patched and built by hand"
+        Err("not installed: no Debian package, and the build of mediasoup-sys downloads its C++ dependencies one by one"
             .into())
     }
 }

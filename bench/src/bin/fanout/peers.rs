@@ -77,10 +77,11 @@ fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report 
     let mut report = Report::new(
         "Beside other media servers",
         &format!(
-            "{} publishers to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
+            "{} publisher{} to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
              the same client for every server. Server on core 0, client on core 1; medians of {} runs of {} s, the servers \
              in turns, each run with a fresh one. No feedback about bandwidth is negotiated with anyone.",
             shape.publishers,
+            if shape.publishers == 1 { "" } else { "s" },
             shape.subscribers,
             profile_name(shape.profile),
             options.runs,

@@ -169,7 +169,7 @@ fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Rep
         let half = series.parts.iter().find(|(part, _)| *part == 0.5);
         if let Some((_, measured)) = half {
             report.figure(
-                &format!("Server CPU per packet, {} workers, {} subscribers", series.workers, series.subscribers),
+                &format!("Server CPU per packet: workers {}, subscribers {}", series.workers, series.subscribers),
                 format!("{:.0} ns", measured.cost()),
                 "at 50 % of the most",
             );
