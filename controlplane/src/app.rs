@@ -172,6 +172,7 @@ impl Running {
         self.app.hub.stop().await;
         self.handle.graceful_shutdown(Some(GRACE));
         let (ended, ()) = tokio::join!(self.task, self.app.events.stop());
+        self.app.hub.tidy();
         finished(ended)
     }
 

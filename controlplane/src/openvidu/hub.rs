@@ -124,6 +124,11 @@ impl Hub {
         }
     }
 
+    /// Forgets events that have arrived where they go.
+    pub(crate) fn tidy(&self) {
+        self.journal.tidy();
+    }
+
     /// Sets the gauges to what is there now.
     pub(crate) fn measure(&self) {
         let rooms = self.all_rooms();

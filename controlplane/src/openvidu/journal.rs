@@ -25,6 +25,9 @@ const NOTICE_MS: u64 = RECONNECTION_WINDOW_MS + 5_000;
 /// Notifications kept of one room. Of more than a client may miss, nobody needs the oldest.
 const MAX_NOTICES: usize = 2 * super::missed::MISSED_FRAMES;
 
+/// Changes remembered for a store that takes none.
+const MAX_OWED: usize = 1 << 18;
+
 /// The only writer of the store.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -33,6 +36,9 @@ pub(super) struct Journal {
     metrics: StoreMetrics,
     /// The next number of a notification or event: they rise over restarts.
     next: AtomicU64,
+    /// Changes that the store refused and nobody would make again: they go first. Held over each commit, so that none of
+    /// them comes late.
+    owed: Mutex<Vec<Write>>,
     /// Events that were recorded and are perhaps not on disk where they go, with their numbers.
     recorded: Mutex<VecDeque<(Pending, u64)>>,
 }
@@ -43,6 +49,8 @@ pub(super) struct Unwritten {
     parts: std::collections::BTreeSet<Part>,
     /// The session's own record.
     is_new: bool,
+    /// The session has ended, and its records are gone: another one may have its name by now.
+    is_over: bool,
     /// Notifications in the store: when they went out, and their numbers.
     notices: VecDeque<(u64, u64)>,
 }
@@ -69,7 +77,7 @@ impl Journal {
     fn new(keeping: Keeping, events: EventLog, metrics: StoreMetrics, last: u64, now_ms: u64) -> Self {
         // A million per millisecond, so that a new process begins behind the last one even if a record was lost.
         let next = AtomicU64::new((last + 1).max(now_ms.saturating_mul(1_000_000)));
-        Self { keeping, events, metrics, next, recorded: Mutex::default() }
+        Self { keeping, events, metrics, next, owed: Mutex::default(), recorded: Mutex::default() }
     }
 
     /// Whether anybody reads events.
@@ -91,9 +99,11 @@ impl Journal {
     /// changes are written with those of the next step, and the room goes on.
     pub(super) fn write(&self, room: &RoomHandle, inner: &mut Inner, now_ms: u64, events: Vec<Record>) {
         let mut writes = Vec::new();
-        if inner.room.ended() {
+        if inner.unwritten.is_over {
+            // Late steps of an ended room change nothing that is kept.
+        } else if inner.room.ended() {
             writes.push(Write::Clear(room.id.clone()));
-            inner.unwritten = Unwritten::default();
+            inner.unwritten = Unwritten { is_over: true, ..Unwritten::default() };
         } else {
             self.collect(room, inner, now_ms, &mut writes);
         }
@@ -101,7 +111,7 @@ impl Journal {
         let numbered = events.iter();
         writes.extend(numbered.map(|(number, event)| Write::Put(records::event_key(*number), records::json(event))));
         let is_written = self.commit(writes);
-        if is_written && !inner.room.ended() {
+        if is_written {
             inner.unwritten.parts.clear();
             inner.unwritten.is_new = false;
         }
@@ -157,14 +167,14 @@ impl Journal {
         self.events.has_caught_up();
     }
 
-    fn commit(&self, mut writes: Vec<Write>) -> bool {
-        let mut arrived = Vec::new();
+    fn commit(&self, writes: Vec<Write>) -> bool {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writes = [std::mem::take(&mut *owed), writes].concat();
         {
             let mut recorded = self.recorded();
             while recorded.front().is_some_and(|(pending, _)| pending.has_arrived()) {
-                let Some((pending, number)) = recorded.pop_front() else { break };
+                let Some((_, number)) = recorded.pop_front() else { break };
                 writes.push(Write::Delete(records::event_key(number)));
-                arrived.push((pending, number));
             }
         }
         if writes.is_empty() {
@@ -179,7 +189,10 @@ impl Journal {
             Err(error) => {
                 self.metrics.failed();
                 tracing::error!(%error, "nothing is written down: a crash now would lose it");
-                self.recorded().extend(arrived);
+                // What is there is written again with the next step of its room; what is gone would not be.
+                writes.retain(|write| !matches!(write, Write::Put(key, _) if key.kind != Kind::Instance as u8));
+                writes.truncate(MAX_OWED);
+                *owed = writes;
                 false
             }
         }

@@ -57,7 +57,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// [`StoreError`].
     fn load(&self) -> Result<Vec<(Key, Vec<u8>)>, StoreError>;
 
-    /// Makes all changes in their order, or none. It takes some ten microseconds: callers may hold a lock meanwhile.
+    /// Makes all changes in their order, or none. It takes some ten microseconds, and now and then as
+    /// long as the disk does: callers may hold the lock of one session meanwhile.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed.

@@ -1,11 +1,11 @@
 //! The default store: one SQLite file with a write-ahead log.
 //!
-//! A commit appends to the log and waits for no disk. The log goes into the database from a thread of its own, so that
-//! nobody who commits waits for that either.
+//! A commit appends to the log and does not wait for the disk, but for the first one after the log has begun anew. The
+//! log goes into the database from a thread of its own, when it has become long.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,10 +15,8 @@ use super::{Key, Store, StoreError, Write};
 
 /// `PRAGMA user_version` of the files that this version reads and writes.
 const FORMAT: i64 = 1;
-/// Between two takings of the log into the database.
-const CHECKPOINT: Duration = Duration::from_secs(2);
-/// Longest log that is left behind after a taking, in bytes.
-const LOG_BYTES: i64 = 16 << 20;
+/// How long the log becomes.
+const LIMITS: Limits = Limits { look: Duration::from_secs(1), taken: 8 << 20, begun_anew: 64 << 20 };
 /// How long one connection waits for the other: each needs its locks for well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -27,11 +25,23 @@ const PUT: &str = "INSERT INTO records (scope, kind, name, value) VALUES (?1, ?2
 const DELETE: &str = "DELETE FROM records WHERE scope = ?1 AND kind = ?2 AND name = ?3";
 const CLEAR: &str = "DELETE FROM records WHERE scope = ?1";
 
+/// How the log is kept short. Each taking waits for the disk; so does the first commit after the log has begun anew, and
+/// all that come while it is made to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Between two looks at it.
+    pub(super) look: Duration,
+    /// From so many bytes on it is taken into the database, which lets it begin anew if nobody commits meanwhile.
+    pub(super) taken: u64,
+    /// From so many bytes on commits wait until it does.
+    pub(super) begun_anew: u64,
+}
+
 /// Records in a file.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    connection: Arc<Mutex<Connection>>,
     /// Ends the thread when it is dropped.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -43,6 +53,10 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Newer`], or what SQLite says.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::with_limits(path, LIMITS)
+    }
+
+    pub(super) fn with_limits(path: &Path, limits: Limits) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Database { path: path.to_owned(), source };
         make_private(path);
         let connection = connect(path).map_err(failed)?;
@@ -52,15 +66,17 @@ impl SqliteStore {
         }
         prepare(&connection).map_err(failed)?;
         let (stop, stopped) = channel::<()>();
-        let second = connect(path).map_err(failed)?;
+        let connection = Arc::new(Mutex::new(connection));
+        let first = connection.clone();
+        let (second, log) = (connect(path).map_err(failed)?, with_suffix(path, "-wal"));
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
-            while stopped.recv_timeout(CHECKPOINT) == Err(RecvTimeoutError::Timeout) {
-                take_log(&second);
+            while stopped.recv_timeout(limits.look) == Err(RecvTimeoutError::Timeout) {
+                shorten(&first, &second, &log, limits);
             }
         });
         let thread = thread.map_err(|error| StoreError::Folder { dir: path.to_owned(), source: error })?;
         let (stop, thread) = (Some(stop), Some(thread));
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection), stop, thread })
+        Ok(Self { path: path.to_owned(), connection, stop, thread })
     }
 
     /// The same; a file that is no sound database is set aside, under another name, and begun anew.
@@ -158,7 +174,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // The log is synchronised when it is taken into the database: the file is sound whatever happens.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     Ok(connection)
 }
 
@@ -172,11 +187,23 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", FORMAT)
 }
 
-fn take_log(connection: &Connection) {
-    // Passive: what somebody is using now is left for the next time.
-    let taken = connection.pragma_query(None, "wal_checkpoint", |_| Ok(()));
-    if let Err(error) = taken {
-        tracing::warn!(%error, "the store's log cannot be taken into its database");
+/// Takes the log into the database when it is long.
+fn shorten(first: &Mutex<Connection>, second: &Connection, log: &Path, limits: Limits) {
+    // It is there as long as the connections are.
+    let bytes = std::fs::metadata(log).map_or(0, |file| file.len());
+    if bytes < limits.taken {
+        return;
+    }
+    let take = |connection: &Connection, how: &str| {
+        let taken = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        if let Err(error) = taken {
+            tracing::warn!(%error, "the store's log cannot be taken into its database");
+        }
+    };
+    // First what can be taken while others commit, so that they wait for the rest only.
+    take(second, "PASSIVE");
+    if bytes >= limits.begun_anew {
+        take(&first.lock().unwrap_or_else(PoisonError::into_inner), "TRUNCATE");
     }
 }
 

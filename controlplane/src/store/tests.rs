@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::sqlite::Limits;
 use super::*;
 
 /// A folder that goes with the test.
@@ -82,6 +84,27 @@ fn a_failing_batch_changes_nothing() {
     other.execute_batch("DROP TRIGGER full").unwrap();
     store.commit(&batch).unwrap();
     assert_eq!(store.load().unwrap().len(), 2);
+}
+
+#[test]
+fn the_log_stays_short_however_many_commit() {
+    let folder = Folder::new();
+    let path = folder.0.join(DATABASE);
+    let limits = Limits { look: Duration::from_millis(5), taken: 64 << 10, begun_anew: 256 << 10 };
+    let store = SqliteStore::with_limits(&path, limits).unwrap();
+    let log = folder.0.join(format!("{DATABASE}-wal"));
+    let (mut longest, mut written) = (0, 0);
+    // Until so much has been written that a log that never begins anew would be seen.
+    for number in 0.. {
+        store.commit(&[put("s", 1, &(number % 100).to_string(), &[number as u8; 1000])]).unwrap();
+        written += 1000;
+        longest = longest.max(std::fs::metadata(&log).unwrap().len());
+        if written > 40 << 20 {
+            break;
+        }
+    }
+    assert!(longest < 30 << 20, "{longest}");
+    assert_eq!(store.load().unwrap().len(), 100);
 }
 
 #[test]

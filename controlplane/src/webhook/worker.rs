@@ -49,6 +49,8 @@ pub(super) struct Worker {
     /// Failures since the log last told of them.
     failures: Failures,
     last_report: Instant,
+    /// Events that the disk did not take, and the right to call them kept.
+    in_memory: HashMap<u64, Held>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +76,7 @@ impl Worker {
         messages: mpsc::UnboundedReceiver<Message>,
     ) -> Self {
         let (failures, last_report) = (Failures::default(), Instant::now());
-        Self { queue, lanes, deliverer, metrics, backlog, messages, failures, last_report }
+        Self { queue, lanes, deliverer, metrics, backlog, messages, failures, last_report, in_memory: HashMap::new() }
     }
 
     /// Works until it is told to stop or nobody is left to tell it anything.
@@ -101,8 +103,7 @@ impl Worker {
             tokio::select! {
                 message = self.messages.recv(), if last_round.is_none() => match message {
                     Some(Message::Event { session, at_ms, body, held }) => {
-                        self.take(&session, at_ms, &body);
-                        drop(held);
+                        self.take(&session, at_ms, &body, held);
                     }
                     Some(Message::Stop(told)) => last_round = Some((Instant::now() + GRACE, Some(told))),
                     None => last_round = Some((Instant::now() + GRACE, None)),
@@ -127,18 +128,20 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, session: &str, at_ms: u64, body: &[u8]) {
+    fn take(&mut self, session: &str, at_ms: u64, body: &[u8], held: Held) {
         self.backlog.fetch_sub(body.len(), Ordering::Relaxed);
         match self.queue.append(session, at_ms, body) {
             Ok(Appended { id, evicted, unwritten }) => {
                 if let Some(error) = unwritten {
                     tracing::error!(error, session, "the webhook queue cannot be written: an event is in memory only");
+                    self.in_memory.insert(id, held);
                 }
                 if !evicted.is_empty() {
                     tracing::warn!(events = evicted.len(), "the webhook queue is full: its oldest events are given up");
                 }
                 for id in evicted {
                     self.lanes.forget(id);
+                    self.in_memory.remove(&id);
                     self.metrics.dropped("full");
                 }
                 self.lanes.push(id, at_ms, session);
@@ -203,6 +206,7 @@ impl Worker {
     }
 
     fn done(&mut self, id: u64) {
+        self.in_memory.remove(&id);
         if let Err(error) = self.queue.finish(id) {
             tracing::error!(%error, "the webhook queue cannot be written: an event may come again after a restart");
         }

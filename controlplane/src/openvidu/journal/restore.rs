@@ -1,6 +1,6 @@
 //! Rooms again from what was written down. A record that cannot be read is left out, with what hangs on it, and said.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use controlplane_room::{Part, RECONNECTION_WINDOW_MS, Room, Saved};
@@ -66,7 +66,9 @@ impl Restored {
             tracing::warn!(records = found.unreadable, "records of an earlier run cannot be read and are left out");
         }
         let cursors = cursors(&keeping, &found);
-        let journal = Arc::new(Journal::new(keeping, events, metrics, found.last_number, now_ms));
+        // Also behind the cursors: records of what they have passed may be gone.
+        let last_number = cursors.values().map(|cursor| cursor.number()).fold(found.last_number, u64::max);
+        let journal = Arc::new(Journal::new(keeping, events, metrics, last_number, now_ms));
         journal.give_again(found.events);
         let lost_until = now_ms + RECONNECTION_WINDOW_MS;
         let mut restored = Self {
@@ -159,8 +161,12 @@ impl Restored {
 /// The cursors of all seats, by their places.
 fn cursors(keeping: &Keeping, found: &Found) -> HashMap<u32, Arc<Cursor>> {
     let seats = found.sessions.values().flat_map(|session| &session.participants);
-    let places: HashSet<u32> = seats.filter_map(|record| record.seat.as_ref()?.cursor).collect();
-    let places: Vec<u32> = places.into_iter().collect();
+    let mut named = BTreeMap::<u32, usize>::new();
+    for place in seats.filter_map(|record| record.seat.as_ref()?.cursor) {
+        *named.entry(place).or_default() += 1;
+    }
+    // Of two that name one place, a record is old: what either has heard is unknown.
+    let places: Vec<u32> = named.into_iter().filter(|(_, count)| *count == 1).map(|(place, _)| place).collect();
     places.iter().copied().zip(keeping.cursors.resume(&places)).collect()
 }
 

@@ -120,6 +120,38 @@ async fn what_a_full_disk_refused_is_written_with_the_next_step() {
 }
 
 #[tokio::test]
+async fn a_session_is_not_undone_by_an_ended_one_of_its_name() {
+    let disk = Arc::<Disk>::default();
+    let first = hub(&disk);
+    let close = || Input::Close { reason: controlplane_room::EndReason::RoomClosedByApplication };
+    for is_full in [false, true] {
+        let old = first.create_room(properties("a")).unwrap();
+        let (_, token) = invite(&first, &old).await;
+        let Ok(Reply::Joined { participant }) = first.perform(&old, join(token), &mut |_, _| {}).await else {
+            panic!()
+        };
+        // An end that the disk does not take is made up for.
+        disk.is_full.store(is_full, Ordering::Relaxed);
+        first.perform(&old, close(), &mut |_, _| {}).await.unwrap();
+        disk.is_full.store(false, Ordering::Relaxed);
+        let new = first.create_room(properties("a")).unwrap();
+        let (invited, _) = invite(&first, &new).await;
+        // What comes late for the old one.
+        let _ = first.perform(&old, Input::Tick, &mut |_, _| {}).await;
+        let _ = first.perform(&old, Input::SocketLost { participant }, &mut |_, _| {}).await;
+        {
+            let second = hub(&disk);
+            let again = second.room("a").expect("the new session is kept");
+            let inner = again.lock();
+            assert!(inner.room.participants().is_empty());
+            assert_eq!(inner.room.invites().iter().map(|i| &i.participant).collect::<Vec<_>>(), [&invited]);
+        }
+        first.perform(&new, close(), &mut |_, _| {}).await.unwrap();
+        assert_eq!(disk.load().unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn unreadable_records_cost_no_others() {
     let disk = Arc::<Disk>::default();
     let first = hub(&disk);
