@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Millrace {
     /// Further flags of `millrace-dataplane`, to compare settings with.
     pub flags: Vec<String>,
+    /// Another build of it, to compare with; `None`: the one beside this program.
+    pub program: Option<PathBuf>,
 }
 
 struct Running {
@@ -40,22 +42,28 @@ struct Running {
     published: Vec<Media>,
 }
 
+fn beside_this() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe()?;
+    // Tests live one folder below the binaries.
+    let mut places = own.ancestors().skip(1).take(2).map(|folder| folder.join("millrace-dataplane"));
+    Ok(places.find(|path| path.exists()).ok_or("millrace-dataplane is not beside this program; `make build` makes it")?)
+}
+
 impl Driver for Millrace {
     fn name(&self) -> String {
-        if self.flags.is_empty() { "Millrace".to_owned() } else { format!("Millrace {}", self.flags.join(" ")) }
+        let mut name = "Millrace".to_owned();
+        if let Some(program) = &self.program {
+            name = format!("{name} at {}", program.display());
+        }
+        if self.flags.is_empty() { name } else { format!("{name} {}", self.flags.join(" ")) }
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Server>, Failure> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let own = std::env::current_exe()?;
-        // Tests live one folder below the binaries.
-        let program = own
-            .ancestors()
-            .skip(1)
-            .take(2)
-            .map(|folder| folder.join("millrace-dataplane"))
-            .find(|path| path.exists())
-            .ok_or("millrace-dataplane is not beside this program; `make build` makes it")?;
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => beside_this()?,
+        };
         let name = format!("millrace-fanout-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder)?;

@@ -99,8 +99,10 @@ pub(crate) fn write_packet(out: &mut [u8], header: Header, start: Start, size: u
     len
 }
 
-/// Track and index of an opened packet, if it is one of ours.
+/// Track and index of an opened packet, if it is one of ours. A server may have padded it (RFC 3550 5.1).
 pub(crate) fn read_mark(packet: &[u8]) -> Option<(u32, u64)> {
+    let padding = if packet.first()? & 0x20 == 0 { 0 } else { usize::from(*packet.last()?) };
+    let packet = packet.get(..packet.len().checked_sub(padding)?)?;
     let (magic, rest) = packet.get(packet.len().checked_sub(MARK)?..)?.split_first_chunk()?;
     let (track, index) = rest.split_first_chunk()?;
     let mark = (u32::from_be_bytes(*track), u64::from_be_bytes(*index.first_chunk()?));
@@ -133,5 +135,8 @@ mod tests {
         assert_eq!(read_mark(&out[..len]), Some((5, 0x1_0002)));
         assert_eq!(read_mark(&out[..len - 1]), None);
         assert_eq!(read_mark(&out[..8]), None);
+        out[0] |= 0x20;
+        out[len..len + 3].copy_from_slice(&[0, 0, 3]);
+        assert_eq!(read_mark(&out[..len + 3]), Some((5, 0x1_0002)));
     }
 }

@@ -1,10 +1,11 @@
 //! The same load on every media server that this machine has.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_bench::drivers::{Plan, all, profile_name};
+use millrace_bench::drivers::{Driver, Millrace, Plan, all, profile_name};
 use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
 
 use crate::call::{Call, Measured, Shape, client_runtime, measuring_done, progress};
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Only servers whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Another build of millrace-dataplane, measured in the same turns: what it was before a change
+    #[arg(long)]
+    before: Option<PathBuf>,
 }
 
 /// What is known of one server.
@@ -48,7 +52,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Shape { publishers: options.publishers, subscribers: options.subscribers, profile: options.profile.into() };
     let plan = Plan { workers: 1, cores: vec![0] };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
-    let drivers: Vec<_> = all().into_iter().filter(|driver| wanted(&driver.name())).collect();
+    let mut drivers: Vec<_> = all().into_iter().filter(|driver| wanted(&driver.name())).collect();
+    if let Some(program) = &options.before {
+        let before: Box<dyn Driver> = Box::new(Millrace { program: Some(program.clone()), ..Millrace::default() });
+        drivers.insert(1.min(drivers.len()), before);
+    }
     let mut peers: BTreeMap<usize, Peer> = BTreeMap::new();
     for run in 1..=options.runs {
         for (at, driver) in drivers.iter().enumerate() {

@@ -63,7 +63,7 @@ struct Series {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let runtime = client_runtime()?;
-    let driver = Millrace { flags: options.flags.clone() };
+    let driver = Millrace { flags: options.flags.clone(), program: None };
     progress("measuring the loopback without a server");
     let baseline = loopback(options.profile.into(), BASELINE, Duration::from_secs(options.seconds))?;
     let mut all = Vec::new();

@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             "{} clients come to {} at once, {}: path check, DTLS handshake, first packet of a publisher's audio. One worker and \
              the handshakes of the server are on core 0, the clients on core 1, with as much work for each handshake.",
             options.transports,
-            Millrace { flags: options.flags.clone() }.name(),
+            Millrace { flags: options.flags.clone(), program: None }.name(),
             profile_name(options.profile.into())
         ),
     );
@@ -137,7 +137,7 @@ impl Outcome {
 fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, Failure> {
     let identity = Identity::generate()?;
     let profile = options.profile.into();
-    let mut server = Millrace { flags: options.flags.clone() }.start(&Plan { workers: 1, cores: vec![0] })?;
+    let mut server = Millrace { flags: options.flags.clone(), program: None }.start(&Plan { workers: 1, cores: vec![0] })?;
     let load = Load::start(CLIENT_CORE, &identity.end().ufrag)?;
     let end = server.publish(identity.end(), MEDIA)?;
     let (keys, _, socket) = runtime.block_on(connect(Role::Publisher(0), &identity, &end, profile))?;

@@ -9,6 +9,7 @@ use crate::ingress::history::Packet;
 use crate::ingress::track::{SourceClock, payload_type};
 use crate::srtp::Outbound;
 use crate::time::{Duration, Instant};
+use crate::wire::rtp;
 
 /// An active subscription, kept with its track.
 #[derive(Debug)]
@@ -180,7 +181,11 @@ impl Outgoing {
         if self.shift != Shift::default() {
             self.shift.apply(self.codec, body);
         }
-        srtp.protect_rtp(out, len + payload.len(), header_len, index).ok()
+        len += payload.len();
+        if packet.padding > 0 && matches!(shape, Shape::Media) {
+            len += rtp::pad(out, len, packet.padding)?;
+        }
+        srtp.protect_rtp(out, len, header_len, index).ok()
     }
 
     /// For a snapshot.

@@ -25,6 +25,27 @@ pub(crate) struct Packet {
     pub(crate) orientation: Option<u8>,
     /// The AV1 dependency descriptor, empty if there is none.
     pub(crate) descriptor: Span,
+    /// Octets of RTP padding that it goes out with; see [`crate::egress::padding`].
+    pub(crate) padding: u8,
+}
+
+#[cfg(test)]
+impl Packet {
+    /// One with nothing in it.
+    pub(crate) fn empty(sequence: u64, buffer: BufferId) -> Self {
+        Self {
+            sequence,
+            buffer,
+            timestamp: 0,
+            marker: false,
+            keyframe: false,
+            payload: Span::default(),
+            audio_level: None,
+            orientation: None,
+            descriptor: Span::default(),
+            padding: 0,
+        }
+    }
 }
 
 /// A part of a packet's buffer.
@@ -85,6 +106,12 @@ impl History {
         self.ring[self.slot(sequence)].as_ref().filter(|packet| packet.sequence == sequence)
     }
 
+    /// As [`History::get`], to change.
+    pub(crate) fn get_mut(&mut self, sequence: u64) -> Option<&mut Packet> {
+        let slot = self.slot(sequence);
+        self.ring[slot].as_mut().filter(|packet| packet.sequence == sequence)
+    }
+
     /// Highest sequence number taken.
     pub(crate) fn highest(&self) -> Option<u64> {
         self.highest
@@ -116,17 +143,7 @@ mod tests {
     use super::*;
 
     fn packet(pool: &mut Pool, sequence: u64) -> Packet {
-        Packet {
-            sequence,
-            buffer: pool.copy_in(&[1]).unwrap(),
-            timestamp: 0,
-            marker: false,
-            keyframe: false,
-            payload: Span::default(),
-            audio_level: None,
-            orientation: None,
-            descriptor: Span::default(),
-        }
+        Packet::empty(sequence, pool.copy_in(&[1]).unwrap())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use dataplane_protocol::{
 };
 
 use crate::buffer::BufferId;
+use crate::egress::padding::even_out;
 use crate::egress::select::SILENCE;
 use crate::egress::subscription::Outgoing;
 use crate::ingress::history::{AUDIO, History, Packet, Span, VIDEO};
@@ -56,6 +57,8 @@ pub(crate) struct Track {
     pub(crate) outgoing: Vec<Outgoing>,
     /// Taken in, and not yet fanned out.
     pub(crate) pending: Vec<u64>,
+    /// The first so many of `pending` have got their padding.
+    pub(crate) evened: usize,
     /// Whether the shard has it in its list of tracks with something pending.
     pub(crate) dirty: bool,
     /// At home: workers that mirror it, one bit each.
@@ -187,12 +190,27 @@ impl Track {
             switch_at: None,
             outgoing: Vec::new(),
             pending: Vec::with_capacity(PENDING),
+            evened: 0,
             dirty: false,
             mirrors: 0,
             clock: None,
             gate: KeyframeGate::default(),
             wants_keyframe: false,
         }
+    }
+
+    /// Decides the padding of what is pending and has not got any yet.
+    pub(crate) fn even_out(&mut self) {
+        let Self { history: Some(history), pending, evened, .. } = self else { return };
+        even_out(history, pending.get(*evened..).unwrap_or_default());
+        *evened = pending.len();
+    }
+
+    /// Nothing is pending any more.
+    pub(crate) fn clear_pending(&mut self) {
+        self.pending.clear();
+        self.evened = 0;
+        self.dirty = false;
     }
 
     /// Whether anybody on this worker may be sent it.
@@ -259,6 +277,7 @@ impl Track {
             audio_level: extensions.audio_level,
             orientation: extensions.orientation,
             descriptor: extensions.descriptor,
+            padding: 0,
         })
     }
 

@@ -210,8 +210,7 @@ impl Shard {
     pub(super) fn forget_pending(&mut self, key: usize) {
         self.dirty.retain(|track| *track != key);
         self.resends.retain(|resend| resend.track != key);
-        self.tracks[key].pending.clear();
-        self.tracks[key].dirty = false;
+        self.tracks[key].clear_pending();
         self.tracks[key].switch_at = None;
         self.cursor = super::fanout::Cursor::default();
     }

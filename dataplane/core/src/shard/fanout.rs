@@ -50,6 +50,10 @@ enum Progress {
 impl Shard {
     /// Fills `batch` with what is to be sent. True if it filled up: send it, clear it, and call again.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut TxBatch) -> bool {
+        // Before repeats of anything that is pending.
+        for key in &self.dirty {
+            self.tracks[*key].even_out();
+        }
         self.flush_control(batch) == Progress::Full
             || self.flush_resends(now, batch) == Progress::Full
             || self.fan_out(now, batch) == Progress::Full
@@ -131,8 +135,7 @@ impl Shard {
             if track.wants_keyframe {
                 wheel.schedule(track.endpoint as u32, now);
             }
-            track.pending.clear();
-            track.dirty = false;
+            track.clear_pending();
             *cursor = Cursor { track: cursor.track + 1, ..Cursor::default() };
         }
         self.dirty.clear();

@@ -288,8 +288,7 @@ impl Shard {
         // What was about to be sent may be what panics: it must not be met again.
         while let Some(key) = self.dirty.pop() {
             if let Some(track) = self.tracks.get_mut(key) {
-                track.pending.clear();
-                track.dirty = false;
+                track.clear_pending();
                 track.switch_at = None;
             }
         }

@@ -126,6 +126,17 @@ pub fn set_padding(packet: &mut [u8], padding: bool) {
     }
 }
 
+/// Adds `count` octets of padding behind the packet's `len` bytes in `out`, and sets the padding bit; returns `count`, or
+/// `None` if they do not fit. No padding can be 0 octets long.
+pub fn pad(out: &mut [u8], len: usize, count: u8) -> Option<usize> {
+    let padding = out.get_mut(len..len + usize::from(count))?;
+    let (last, others) = padding.split_last_mut()?;
+    others.fill(0);
+    *last = count;
+    set_padding(out, true);
+    Some(usize::from(count))
+}
+
 /// Overwrites the sequence number.
 pub fn set_sequence(packet: &mut [u8], sequence: u16) {
     set(packet, 2, sequence.to_be_bytes());

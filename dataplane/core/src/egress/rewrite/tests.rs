@@ -3,7 +3,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::buffer::Pool;
-use crate::ingress::history::Span;
 use crate::wire::ext;
 use crate::wire::rtp::RtpHeader;
 
@@ -11,17 +10,8 @@ use crate::wire::rtp::RtpHeader;
 const MAX_HEADER: usize = FIXED + 4 + 18 + 5 + 4 + 3 + 3 + 2 + MAX_DESCRIPTOR + 3;
 
 fn packet() -> Packet {
-    Packet {
-        sequence: 7,
-        buffer: Pool::new(4 << 20).take_large().unwrap(),
-        timestamp: 1,
-        marker: true,
-        keyframe: true,
-        payload: Span::default(),
-        audio_level: None,
-        orientation: None,
-        descriptor: Span::default(),
-    }
+    let buffer = Pool::new(4 << 20).take_large().unwrap();
+    Packet { timestamp: 1, marker: true, keyframe: true, ..Packet::empty(7, buffer) }
 }
 
 fn subscribe(codec: Codec, ids: &[(ExtensionKind, u32)]) -> Subscribe {

@@ -176,3 +176,19 @@ proptest! {
         prop_assert_eq!(ssrc(&packet), None);
     }
 }
+
+#[test]
+fn padding_that_was_added_is_not_payload() {
+    let mut out = [7; 40];
+    out[0] = 0x80;
+    for count in [1, 2, 20] {
+        assert_eq!(pad(&mut out, 20, count), Some(usize::from(count)));
+        let packet = &out[..20 + usize::from(count)];
+        let header = RtpHeader::parse(packet).unwrap();
+        assert!(header.padding);
+        assert_eq!(payload_len(packet, &header), Ok(8));
+        assert!(packet[20..packet.len() - 1].iter().all(|byte| *byte == 0));
+    }
+    assert_eq!(pad(&mut out, 20, 21), None);
+    assert_eq!(pad(&mut out, 20, 0), None);
+}
