@@ -29,7 +29,7 @@ pub use telemetry::init_logging;
 
 use control::ControlSocket;
 use handoff::{ClaimTable, Doorbell, Rings, WorkerPort, worker_port};
-use net::{MediaSocket, bind_group, own_addresses};
+use net::{KERNEL_BUFFER, MediaSocket, bind_group, own_addresses};
 use telemetry::HandshakeCounters;
 use worker::{Clock, poll_with_doorbell};
 
@@ -137,6 +137,19 @@ impl Drop for Running {
     }
 }
 
+/// Says so when bursts of packets will not fit the kernel's buffers, and what to do about it.
+fn warn_of_small_buffers(sockets: &[Vec<MediaSocket>]) {
+    let smallest = sockets.iter().flatten().map(MediaSocket::kernel_buffer).min().unwrap_or(KERNEL_BUFFER);
+    if smallest < KERNEL_BUFFER {
+        tracing::warn!(
+            given = smallest,
+            wanted = KERNEL_BUFFER,
+            "the kernel's buffers for media are small, and bursts may be lost: set net.core.rmem_max and \
+             net.core.wmem_max to {KERNEL_BUFFER} by sysctl, or run with CAP_NET_ADMIN"
+        );
+    }
+}
+
 /// Starts the data plane.
 ///
 /// # Errors
@@ -147,6 +160,7 @@ pub fn run(config: &Config) -> Result<Running, Error> {
     let workers = config.worker_count();
     let (sockets, media_port) = bind_group(&config.bind, config.media_port, workers)
         .map_err(|source| Error::Media { port: config.media_port, source })?;
+    warn_of_small_buffers(&sockets);
     let candidates = candidates(config, sockets.first().map_or(&[][..], Vec::as_slice), media_port)?;
     let socket = ControlSocket::bind(&config.control_socket)
         .map_err(|source| Error::Control { path: config.control_socket.clone(), source })?;

@@ -35,8 +35,9 @@ const PEER_BUDGET: usize = 256;
 const PEER_BATCH: usize = 32;
 /// Batches of datagrams received per turn and socket.
 const RECEIVE_BUDGET: usize = 8;
-/// Bytes sent by one flush: a keyframe of 60 kB to 16 subscribers.
-const TX_BYTES: usize = 1 << 20;
+/// Bytes sent by one flush: a frame of 6 kB to 40 subscribers. What is sealed is still in the core's own cache when the
+/// kernel copies it, and the first subscriber does not wait for the last.
+const TX_BYTES: usize = 256 << 10;
 /// Runs sent by one flush.
 const TX_RUNS: usize = 1024;
 /// Wait before a claim is told again to a handshake thread that is behind.

@@ -14,6 +14,7 @@ mod socket;
 pub(crate) use interfaces::own_addresses;
 pub use recv::{Received, Receiver, RecvCounters, Slots};
 pub use send::{SendCounters, Sender};
+pub(crate) use socket::KERNEL_BUFFER;
 pub use socket::{MediaSocket, bind_group};
 
 /// Most messages of one recvmmsg or sendmmsg call.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Kernel buffer asked for in each direction, in bytes: 25 ms of 1 Gbit/s. The kernel may give less.
-const KERNEL_BUFFER: usize = 4 << 20;
+/// Kernel buffer asked for in each direction, in bytes: 1,800 datagrams with what the kernel books for each (2,304 bytes),
+/// some 50 ms of the most that a worker receives. The kernel may give less.
+pub(crate) const KERNEL_BUFFER: usize = 4 << 20;
 
 /// A bound, non-blocking UDP socket that tells and takes the local address of each datagram.
 #[derive(Debug)]
@@ -43,6 +44,13 @@ impl MediaSocket {
         set_option(self.fd(), libc::SOL_UDP, libc::UDP_SEGMENT, off).is_ok()
     }
 
+    /// The smaller of its two kernel buffers, in bytes.
+    pub(crate) fn kernel_buffer(&self) -> usize {
+        let smaller = self.socket.recv_buffer_size().and_then(|recv| Ok(recv.min(self.socket.send_buffer_size()?)));
+        // The kernel tells twice of what was asked for: half is for its own books (socket(7)).
+        smaller.map_or(0, |bytes| bytes / 2)
+    }
+
     /// The descriptor, for poll and the batch calls.
     pub(crate) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
@@ -53,6 +61,12 @@ impl MediaSocket {
     pub(super) fn forbid_gso(&self) {
         let on: libc::c_int = 1;
         set_option(self.fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, on).unwrap();
+    }
+}
+
+impl AsFd for MediaSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -97,9 +111,7 @@ fn bind(address: SocketAddr, in_group: bool) -> io::Result<MediaSocket> {
     }
     socket.set_reuse_port(in_group)?;
     socket.set_nonblocking(true)?;
-    // A smaller buffer than asked for costs bursts, not correctness.
-    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
-    let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    widen(&socket);
     let on: libc::c_int = 1;
     if address.is_ipv6() {
         set_option(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on)?;
@@ -115,6 +127,18 @@ fn bind(address: SocketAddr, in_group: bool) -> io::Result<MediaSocket> {
     socket.bind(&address.into())?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(MediaSocket { socket, bound, is_ipv6: address.is_ipv6() })
+}
+
+/// Asks for [`KERNEL_BUFFER`] in both directions: past the system's limit where this process has CAP_NET_ADMIN, else up to
+/// it. A smaller buffer costs bursts, not correctness.
+fn widen(socket: &Socket) {
+    let wanted = KERNEL_BUFFER as libc::c_int;
+    if set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, wanted).is_err() {
+        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    }
+    if set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, wanted).is_err() {
+        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    }
 }
 
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

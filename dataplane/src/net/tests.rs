@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dataplane_core::{MAX_DATAGRAM, Path, TxBatch};
 
-use super::{BATCH, MediaSocket, Receiver, Sender, Slots, bind_group};
+use super::{BATCH, KERNEL_BUFFER, MediaSocket, Receiver, Sender, Slots, bind_group};
 
 /// Slots as the shard gives them, at stable addresses.
 struct Boxes {
@@ -294,6 +294,16 @@ fn with_several_addresses_each_run_leaves_by_its_own_socket() {
     from.sort_unstable();
     assert_eq!(from, addresses.map(|ip| SocketAddr::new(ip, port)));
     assert_eq!(sender.counters().unreachable, 1);
+}
+
+#[test]
+fn kernel_buffers_are_as_large_as_the_system_allows() {
+    let limit = |name: &str| -> usize {
+        std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap().trim().parse().unwrap()
+    };
+    let (sockets, _) = bind_group(&["127.0.0.1".parse().unwrap()], 0, 1).unwrap();
+    let least = KERNEL_BUFFER.min(limit("rmem_max")).min(limit("wmem_max"));
+    assert!((least..=KERNEL_BUFFER).contains(&sockets[0][0].kernel_buffer()), "{}", sockets[0][0].kernel_buffer());
 }
 
 #[test]
