@@ -203,14 +203,15 @@ impl Slots for ShardSlots<'_> {
     }
 }
 
-/// The floor's buffers.
-struct FloorSlots {
+/// A floor's buffers.
+pub(crate) struct FloorSlots {
     bytes: Vec<[u8; SLOT]>,
     free: Vec<usize>,
 }
 
 impl FloorSlots {
-    fn new() -> Self {
+    /// Twice as many as one call receives.
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![[0; SLOT]; 128], free: (0..128).collect() }
     }
 }

@@ -46,7 +46,9 @@ fn beside_this() -> Result<PathBuf, Failure> {
     let own = std::env::current_exe()?;
     // Tests live one folder below the binaries.
     let mut places = own.ancestors().skip(1).take(2).map(|folder| folder.join("millrace-dataplane"));
-    Ok(places.find(|path| path.exists()).ok_or("millrace-dataplane is not beside this program; `make build` makes it")?)
+    Ok(places
+        .find(|path| path.exists())
+        .ok_or("millrace-dataplane is not beside this program; `make build` makes it")?)
 }
 
 impl Driver for Millrace {

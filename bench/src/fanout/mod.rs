@@ -7,11 +7,13 @@ mod inbound;
 mod load;
 mod path;
 mod publisher;
+mod relay;
 mod session;
 mod traffic;
 mod wire;
 
 pub use load::{Load, Seen};
 pub use path::{CLIENT_PORT, Keys, Role, Timing, connect, session_address};
+pub use relay::{RelayPlan, join_relay, plain_keys, relay};
 pub use session::Identity;
 pub use traffic::{AUDIO_PER_SECOND, VIDEO_BITS_PER_SECOND, VIDEO_FRAMES_PER_SECOND};

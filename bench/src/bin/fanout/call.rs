@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use millrace_bench::drivers::{
     Counters, Driver, Media, Plan, Server, ServerEnd, Usage, cpu_of_kernel_thread, steal_seconds,
 };
-use millrace_bench::fanout::{Identity, Keys, Load, Role, Seen, connect, session_address};
+use millrace_bench::fanout::{Identity, Keys, Load, Role, Seen, connect, plain_keys, session_address};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -148,32 +148,9 @@ impl Call {
 
     /// Lets so many publishers send, and counts for so long.
     pub(crate) fn measure(&mut self, publishers: usize, length: Duration) -> Result<Measured, Failure> {
-        self.load.active(publishers)?;
-        std::thread::sleep(SETTLE);
-        let (started, steal, softirq) = (Instant::now(), steal_seconds(), softirq_seconds());
-        let counters = self.server.counters()?;
-        let usage = self.server.process().usage()?;
-        self.load.open()?;
-        std::thread::sleep(length);
-        let after = self.server.process().usage()?;
-        let counters_after = self.server.counters()?;
-        let softirq = softirq_seconds() - softirq;
-        let elapsed = started.elapsed().as_secs_f64();
-        let seen = self.load.close()?;
-        let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-        Ok(Measured {
-            publishers,
-            seen,
-            usage: Usage {
-                user: after.user - usage.user,
-                system: after.system - usage.system,
-                resident: after.resident,
-                busiest_thread: after.busiest_thread - usage.busiest_thread,
-            },
-            softirq,
-            counters: counters_after.zip(counters).map(|(after, before)| after.since(&before)),
-            steal: (steal_seconds() - steal) / elapsed / cores as f64,
-        })
+        let server = self.server.as_mut();
+        let mut look = || Ok((server.counters()?, server.process().usage()?));
+        measure(&self.load, &mut look, publishers, length)
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -181,16 +158,41 @@ impl Call {
     }
 }
 
+/// What a server has counted and used so far.
+type Look<'a> = &'a mut dyn FnMut() -> Result<(Option<Counters>, Usage), Failure>;
+
+/// Lets so many publishers send, and counts for so long.
+pub(crate) fn measure(load: &Load, look: Look<'_>, publishers: usize, length: Duration) -> Result<Measured, Failure> {
+    load.active(publishers)?;
+    std::thread::sleep(SETTLE);
+    let (started, steal, softirq) = (Instant::now(), steal_seconds(), softirq_seconds());
+    let (counters, usage) = look()?;
+    load.open()?;
+    std::thread::sleep(length);
+    let (counters_after, after) = look()?;
+    let softirq = softirq_seconds() - softirq;
+    let elapsed = started.elapsed().as_secs_f64();
+    let seen = load.close()?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    Ok(Measured {
+        publishers,
+        seen,
+        usage: Usage {
+            user: after.user - usage.user,
+            system: after.system - usage.system,
+            resident: after.resident,
+            busiest_thread: after.busiest_thread - usage.busiest_thread,
+        },
+        softirq,
+        counters: counters_after.zip(counters).map(|(after, before)| after.since(&before)),
+        steal: (steal_seconds() - steal) / elapsed / cores as f64,
+    })
+}
+
 /// The loopback's own latency: the same traffic from the same client, straight to its subscribers.
 pub(crate) fn loopback(profile: SrtpProfile, publishers: usize, length: Duration) -> Result<Seen, Failure> {
     let load = Load::start(CLIENT_CORE, "bench")?;
-    let (key, salt) = match profile {
-        SrtpProfile::AeadAes256Gcm => (32, 12),
-        SrtpProfile::AeadAes128Gcm => (16, 12),
-        SrtpProfile::Aes128CmSha1_80 | SrtpProfile::None => (16, 14),
-    };
-    let (key, salt) = (vec![1; key], vec![2; salt]);
-    let keys = Keys { profile, local_key: key.clone(), local_salt: salt.clone(), remote_key: key, remote_salt: salt };
+    let keys = plain_keys(profile);
     for n in 0..publishers as u32 {
         let socket = UdpSocket::bind(session_address(Role::Publisher(n)))?;
         socket.connect(session_address(Role::Subscriber(n)))?;

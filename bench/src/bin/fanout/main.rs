@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod floor;
 mod output;
 mod peers;
 mod run;
@@ -35,6 +36,9 @@ enum Task {
     Storm(storm::Options),
     /// The same load on every media server that is installed, in turns
     Peers(peers::Options),
+    /// The floor that `fanout run` holds the data plane against, as a server
+    #[command(hide = true)]
+    Relay(floor::Options),
 }
 
 /// The one SRTP profile that clients offer.
@@ -46,6 +50,13 @@ pub(crate) enum Profile {
     Gcm256,
     /// AES128_CM_SHA1_80
     CmSha1,
+}
+
+impl Profile {
+    /// As it stands on the command line.
+    pub(crate) fn flag(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 impl From<Profile> for SrtpProfile {
@@ -63,6 +74,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Storm(options) => storm::run(&options),
         Task::Peers(options) => peers::run(&options),
+        Task::Relay(options) => floor::serve(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

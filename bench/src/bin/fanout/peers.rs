@@ -33,9 +33,9 @@ pub(crate) struct Options {
     /// Only servers whose name contains this
     #[arg(long)]
     only: Option<String>,
-    /// Another build of millrace-dataplane, measured in the same turns: what it was before a change
-    #[arg(long)]
-    before: Option<PathBuf>,
+    /// Other builds of millrace-dataplane, measured in the same turns: what it was before a change
+    #[arg(long, value_delimiter = ',')]
+    before: Vec<PathBuf>,
 }
 
 /// What is known of one server.
@@ -53,10 +53,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let plan = Plan { workers: 1, cores: vec![0] };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
     let mut drivers: Vec<_> = all().into_iter().filter(|driver| wanted(&driver.name())).collect();
-    if let Some(program) = &options.before {
-        let before: Box<dyn Driver> = Box::new(Millrace { program: Some(program.clone()), ..Millrace::default() });
-        drivers.insert(1.min(drivers.len()), before);
-    }
+    let before = options.before.iter().map(|program| -> Box<dyn Driver> {
+        Box::new(Millrace { program: Some(program.clone()), ..Millrace::default() })
+    });
+    drivers.splice(1.min(drivers.len())..1.min(drivers.len()), before);
     let mut peers: BTreeMap<usize, Peer> = BTreeMap::new();
     for run in 1..=options.runs {
         for (at, driver) in drivers.iter().enumerate() {

@@ -8,6 +8,7 @@ use millrace_bench::fanout::Seen;
 use millrace_bench::report::{Axis, Plot, Report, Scale, Section, Series as Line};
 
 use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, loopback, measuring_done, progress};
+use crate::floor::floors;
 use crate::output::{folder, row, windows};
 use crate::{Failure, Profile};
 
@@ -59,6 +60,8 @@ struct Series {
     limit: &'static str,
     steps: Vec<Measured>,
     parts: Vec<(f64, Measured)>,
+    /// The floor under the same loads; none where there are several workers, of which it knows nothing.
+    floors: Vec<Measured>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -105,7 +108,11 @@ fn one(
         }
     }
     let parts = vec![(few, part(most, few)?), (half, part(most, half)?), (nearly, held)];
-    Ok(Series { workers, subscribers, publishers: most, limit, steps, parts })
+    drop(call);
+    let length = Duration::from_secs(options.seconds);
+    let loads: Vec<_> = parts.iter().map(|(_, measured)| measured.publishers).collect();
+    let floors = if workers == 1 { floors(shape, options.profile, &loads, length)? } else { Vec::new() };
+    Ok(Series { workers, subscribers, publishers: most, limit, steps, parts, floors })
 }
 
 /// The most publishers with which next to nothing is lost, and what the limit was.
@@ -196,22 +203,37 @@ fn section(series: &Series, baseline: &Seen) -> Section {
     let parts = series.parts.iter().map(|(part, measured)| (format!("{:.0} %", part * 100.0), measured));
     let rows: Vec<_> =
         parts.chain(most.map(|step| (format!("{} publishers for 2 s", step.publishers), step))).collect();
-    let mut voids = Vec::new();
+    let mut notes = Vec::new();
+    for ((part, ours), floor) in series.parts.iter().zip(&series.floors) {
+        let name = format!("the floor at {:.0} %", part * 100.0);
+        table.row(row(&name, floor, &at));
+        notes.extend(floor.void().map(|why| format!("{name} is void: {why}.")));
+        let above = |q: f64| ours.seen.latency.quantile(q) - floor.seen.latency.quantile(q);
+        notes.push(format!(
+            "At {:.0} %: {:.2} times the floor's CPU per packet; latency above the floor's {:.0} us at p50, {:.0} us at p99.",
+            part * 100.0,
+            ours.cost() / floor.cost(),
+            above(0.5),
+            above(0.99),
+        ));
+    }
     for (name, measured) in &rows {
         table.row(row(name, measured, &at));
         let dropped = measured.counters.map_or(0, |counters| counters.dropped);
-        voids.extend(measured.void().map(|why| format!("{name} is void: {why}; the server counts {dropped} drops.")));
+        notes.extend(measured.void().map(|why| format!("{name} is void: {why}; the server counts {dropped} drops.")));
     }
     let distributions: Vec<_> = rows.iter().map(|(name, measured)| (name.as_str(), &measured.seen.latency)).collect();
-    let tails = [("loopback alone", &baseline.latency)].into_iter().chain(distributions.iter().copied());
+    let half = series.parts.iter().zip(&series.floors).find(|((part, _), _)| *part == 0.5);
+    let floor = half.map(|(_, floor)| ("the floor at 50 %", &floor.seen.latency));
+    let tails = [("loopback alone", &baseline.latency)].into_iter().chain(floor).chain(distributions.iter().copied());
     let mut section = Section::new(&title)
         .text(format!(
             "The most, nine tenths of which hold, was {} publishers; the limit was {}.",
             series.publishers, series.limit
         ))
         .table(table);
-    for void in voids {
-        section = section.text(void);
+    for note in notes {
+        section = section.text(note);
     }
     section.plot(Plot::tails("Latency, the loopback's own inside", "latency", "us", &tails.collect::<Vec<_>>()))
 }
