@@ -17,7 +17,7 @@ use crate::fanout::inbound::{Arrival, Subscriber, is_media};
 use crate::fanout::path::{CLIENT_PORT, Keys, Role, request, session_address, subscriber_number};
 use crate::fanout::publisher::{Publisher, Track};
 use crate::fanout::traffic::{AUDIO_PER_SECOND, GOLDEN_RATIO, VIDEO_FRAMES_PER_SECOND};
-use crate::fanout::wire::{BATCH, Burst, Receiver, kernel_drops, now, own_cpu};
+use crate::fanout::wire::{BATCH, Burst, Intake, Receiver, kernel_drops, now, own_cpu};
 use crate::report::Histogram;
 
 /// Between two checks of an endpoint's path (RFC 7675 wants one at least every 30 s).
@@ -128,8 +128,8 @@ impl Load {
     ///
     /// # Errors
     /// When the port of the subscribers is taken.
-    pub fn start(core: usize, ufrag: &str) -> Result<Self, Failure> {
-        let socket = Receiver::bind(CLIENT_PORT)?;
+    pub fn start(core: usize, ufrag: &str, intake: Intake) -> Result<Self, Failure> {
+        let socket = Receiver::bind(CLIENT_PORT, intake)?;
         let (orders, inbox) = mpsc::channel();
         let ufrag = ufrag.to_owned();
         let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
@@ -138,7 +138,7 @@ impl Load {
             let _ = set.set(core);
             let _ = sched_setaffinity(Pid::from_raw(0), &set);
             let _ = rustix::process::setpriority_process(None, NICENESS);
-            let mut client = Client::new(Receiver::new(socket), ufrag);
+            let mut client = Client::new(Receiver::new(socket, intake), ufrag);
             if let Err(error) = client.run(&inbox) {
                 eprintln!("load: {error}");
             }

@@ -17,3 +17,4 @@ pub use path::{CLIENT_PORT, Keys, Role, Timing, connect, session_address};
 pub use relay::{RelayPlan, join_relay, plain_keys, relay};
 pub use session::Identity;
 pub use traffic::{AUDIO_PER_SECOND, VIDEO_BITS_PER_SECOND, VIDEO_FRAMES_PER_SECOND};
+pub use wire::Intake;

@@ -21,6 +21,10 @@ use crate::drivers::Failure;
 pub(crate) const BATCH: usize = 256;
 /// Room for one.
 const DATAGRAM: usize = 1_504;
+/// Room for a run that comes as it was sent.
+const RUN: usize = 1 << 16;
+/// Runs of one call.
+const RUNS: usize = 32;
 /// Kernel memory for what the client has not taken yet: a quarter of a second at 100,000 packets a second.
 const KERNEL_BUFFER: usize = 64 << 20;
 
@@ -29,6 +33,21 @@ pub(crate) struct Receiver {
     socket: UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
     buffers: Vec<u8>,
+    /// Bytes of the room for each message.
+    room: usize,
+}
+
+/// How datagrams come that a server has sent as one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// One by one: the kernel cuts runs apart, and charges the server with that and with queueing each.
+    Datagrams,
+    /// As one (`UDP_GRO`): the run passes the kernel whole, as to a network card that cuts it apart by itself.
+    Runs,
+}
+
+fn headers(count: usize) -> MultiHeaders<SockaddrIn> {
+    MultiHeaders::preallocate(count, Some(cmsg_space!(TimeSpec, libc::in_pktinfo, libc::c_int)))
 }
 
 /// Nanoseconds since 1970, on the clock that arrivals are stamped with.
@@ -45,7 +64,7 @@ pub(crate) fn own_cpu() -> f64 {
 
 impl Receiver {
     /// A socket bound to `port` at every address.
-    pub(crate) fn bind(port: u16) -> Result<UdpSocket, Failure> {
+    pub(crate) fn bind(port: u16, intake: Intake) -> Result<UdpSocket, Failure> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -55,6 +74,9 @@ impl Receiver {
         }
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        if intake == Intake::Runs {
+            setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
+        }
         let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
         socket.bind(&address.into()).map_err(|error| {
             format!("UDP port {port}, where the bench's subscribers are: {error}; is another bench running?")
@@ -63,14 +85,21 @@ impl Receiver {
     }
 
     /// Receives on such a socket, on this thread.
-    pub(crate) fn new(socket: UdpSocket) -> Self {
-        let headers = MultiHeaders::preallocate(BATCH, Some(cmsg_space!(TimeSpec, libc::in_pktinfo)));
-        Self { socket, headers, buffers: vec![0; BATCH * DATAGRAM] }
+    pub(crate) fn new(socket: UdpSocket, intake: Intake) -> Self {
+        let (count, room) = match intake {
+            Intake::Datagrams => (BATCH, DATAGRAM),
+            Intake::Runs => (RUNS, RUN),
+        };
+        Self { socket, headers: headers(count), buffers: vec![0; count * room], room }
     }
 
     /// Gives what has arrived, at most a batch, as (sent to, arrival, bytes), and returns how many there were.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(Ipv4Addr, u64, &[u8])) -> Result<usize, Failure> {
-        let mut slices: Vec<_> = self.buffers.chunks_exact_mut(DATAGRAM).map(|room| [IoSliceMut::new(room)]).collect();
+        if self.room == RUN {
+            // A header has no more room for control messages than its last use took; a run's length is one more.
+            self.headers = headers(RUNS);
+        }
+        let mut slices: Vec<_> = self.buffers.chunks_exact_mut(self.room).map(|room| [IoSliceMut::new(room)]).collect();
         let got = recvmmsg(self.socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
         let messages = match got {
             Ok(messages) => messages,
@@ -79,8 +108,7 @@ impl Receiver {
         };
         let mut count = 0;
         for message in messages {
-            count += 1;
-            let (mut stamp, mut to) = (0, Ipv4Addr::UNSPECIFIED);
+            let (mut stamp, mut to, mut segment) = (0, Ipv4Addr::UNSPECIFIED, usize::MAX);
             for control in message.cmsgs()? {
                 match control {
                     ControlMessageOwned::ScmTimestampns(time) => {
@@ -89,11 +117,13 @@ impl Receiver {
                     ControlMessageOwned::Ipv4PacketInfo(info) => {
                         to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
                     }
+                    ControlMessageOwned::UdpGroSegments(bytes) => segment = usize::try_from(bytes)?.max(1),
                     _ => {}
                 }
             }
-            if let Some(bytes) = message.iovs().next() {
-                each(to, stamp, bytes);
+            for datagram in message.iovs().flat_map(|bytes| bytes.chunks(segment)) {
+                count += 1;
+                each(to, stamp, datagram);
             }
         }
         Ok(count)

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use millrace_bench::drivers::{
     Counters, Driver, Media, Plan, Server, ServerEnd, Usage, cpu_of_kernel_thread, steal_seconds,
 };
-use millrace_bench::fanout::{Identity, Keys, Load, Role, Seen, connect, plain_keys, session_address};
+use millrace_bench::fanout::{Identity, Intake, Keys, Load, Role, Seen, connect, plain_keys, session_address};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -37,6 +37,8 @@ pub(crate) struct Shape {
     /// To each publisher.
     pub(crate) subscribers: usize,
     pub(crate) profile: SrtpProfile,
+    /// How subscribers take in what was sent as one run.
+    pub(crate) intake: Intake,
 }
 
 /// A connected server and the load on it.
@@ -116,7 +118,7 @@ impl Call {
     ) -> Result<Self, Failure> {
         let identity = Identity::generate()?;
         let mut server = driver.start(plan)?;
-        let load = Load::start(CLIENT_CORE, &identity.end().ufrag)?;
+        let load = Load::start(CLIENT_CORE, &identity.end().ufrag, shape.intake)?;
         let before = server.process().usage()?.resident;
         let mut ends = Vec::new();
         for n in 0..shape.publishers {
@@ -191,7 +193,7 @@ pub(crate) fn measure(load: &Load, look: Look<'_>, publishers: usize, length: Du
 
 /// The loopback's own latency: the same traffic from the same client, straight to its subscribers.
 pub(crate) fn loopback(profile: SrtpProfile, publishers: usize, length: Duration) -> Result<Seen, Failure> {
-    let load = Load::start(CLIENT_CORE, "bench")?;
+    let load = Load::start(CLIENT_CORE, "bench", Intake::Datagrams)?;
     let keys = plain_keys(profile);
     for n in 0..publishers as u32 {
         let socket = UdpSocket::bind(session_address(Role::Publisher(n)))?;

@@ -55,7 +55,7 @@ pub(crate) fn floors(
     )?;
     let port = || fs::read_to_string(&running.log).ok()?.lines().next()?.parse::<u16>().ok();
     process.wait_for("the floor's port", PATIENCE, &running.log, || port().is_some())?;
-    let load = Load::start(CLIENT_CORE, "bench")?;
+    let load = Load::start(CLIENT_CORE, "bench", shape.intake)?;
     let plan = RelayPlan { publishers: all, subscribers: shape.subscribers, profile: profile.into() };
     join_relay(&load, plan, port().ok_or("the floor has no port")?, media)?;
     let mut look = || Ok((None, process.usage()?));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_bench::drivers::{Driver, Millrace, Plan, all, profile_name};
+use millrace_bench::fanout::Intake;
 use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
 
 use crate::call::{Call, Measured, Shape, client_runtime, measuring_done, progress};
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// Subscribers of each publisher
     #[arg(long, default_value_t = 100)]
     subscribers: usize,
+    /// Threads of each server that forward media, each with a core of its own; the last one shares the client's
+    #[arg(long, default_value_t = 1)]
+    workers: u16,
     /// Runs of each server, each with a fresh one
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -30,6 +34,10 @@ pub(crate) struct Options {
     /// The SRTP profile that clients offer
     #[arg(long, value_enum, default_value_t = Profile::Gcm128)]
     profile: Profile,
+    /// Subscribers take in as one what was sent as one run (UDP_GRO): what a server costs where the network card cuts
+    /// runs apart, and neither that nor queueing each datagram at its receiver is charged to the server
+    #[arg(long)]
+    whole_runs: bool,
     /// Only servers whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -48,9 +56,13 @@ struct Peer {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let runtime = client_runtime()?;
-    let shape =
-        Shape { publishers: options.publishers, subscribers: options.subscribers, profile: options.profile.into() };
-    let plan = Plan { workers: 1, cores: vec![0] };
+    let shape = Shape {
+        publishers: options.publishers,
+        subscribers: options.subscribers,
+        profile: options.profile.into(),
+        intake: if options.whole_runs { Intake::Runs } else { Intake::Datagrams },
+    };
+    let plan = Plan { workers: options.workers, cores: (0..usize::from(options.workers)).collect() };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
     let mut drivers: Vec<_> = all().into_iter().filter(|driver| wanted(&driver.name())).collect();
     let before = options.before.iter().map(|program| -> Box<dyn Driver> {

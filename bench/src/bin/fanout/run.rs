@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_bench::drivers::{Driver, Millrace, Plan, profile_name};
-use millrace_bench::fanout::Seen;
+use millrace_bench::fanout::{Intake, Seen};
 use millrace_bench::report::{Axis, Plot, Report, Scale, Section, Series as Line};
 
 use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, loopback, measuring_done, progress};
@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// The SRTP profile that clients offer
     #[arg(long, value_enum, default_value_t = Profile::Gcm128)]
     profile: Profile,
+    /// Subscribers take in as one what was sent as one run (UDP_GRO), as a network card that cuts it apart would
+    #[arg(long)]
+    whole_runs: bool,
     /// Further flags of millrace-dataplane, to compare settings with
     #[arg(long, allow_hyphen_values = true, value_delimiter = ' ')]
     flags: Vec<String>,
@@ -89,7 +92,8 @@ fn one(
     subscribers: usize,
 ) -> Result<Series, Failure> {
     let publishers = (options.transports / (subscribers + 1)).max(1);
-    let shape = Shape { publishers, subscribers, profile: options.profile.into() };
+    let intake = if options.whole_runs { Intake::Runs } else { Intake::Datagrams };
+    let shape = Shape { publishers, subscribers, profile: options.profile.into(), intake };
     let cores = (0..usize::from(workers)).collect();
     let mut call = Call::connect(runtime, driver, &Plan { workers, cores }, shape)?;
     let (mut most, limit, steps) = search(&mut call)?;
@@ -262,21 +266,24 @@ fn cost_plot(all: &[Series]) -> Plot {
 /// What several workers carry of what one does, by accounting: packets until the busiest thread has a second of CPU time,
 /// held against the same of one worker. The client shares a core with a worker, so that time on the wall says nothing.
 fn scaling(all: &[Series]) -> Vec<String> {
-    let half = |series: &Series| {
-        let (_, measured) = series.parts.iter().find(|(part, _)| *part == 0.5)?;
+    let of = |series: &Series, part: f64| {
+        let (_, measured) = series.parts.iter().find(|(at, _)| *at == part)?;
         Some((measured.seen.received as f64 / measured.usage.busiest_thread, measured.cost()))
     };
-    let pairs = all.iter().filter(|series| series.workers > 1).filter_map(|many| {
-        let one = all.iter().find(|one| one.workers == 1 && one.subscribers == many.subscribers)?;
-        let ((alone, alone_cost), (carried, cost)) = half(one).zip(half(many))?;
-        Some(format!(
-            "{} workers, {} subscribers, by CPU accounting at half the most: {:.2} times the packets of one worker until the \
-             busiest has used a second of CPU time; a packet costs {:.2} times as much in all.",
-            many.workers,
-            many.subscribers,
-            carried / alone,
-            cost / alone_cost,
-        ))
+    let pairs = all.iter().filter(|series| series.workers > 1).flat_map(|many| {
+        let one = all.iter().find(|one| one.workers == 1 && one.subscribers == many.subscribers);
+        PARTS[1..].iter().filter_map(move |part| {
+            let ((alone, alone_cost), (carried, cost)) = of(one?, *part).zip(of(many, *part))?;
+            Some(format!(
+                "{} workers, {} subscribers, by CPU accounting at {:.0} % of the most: {:.2} times the packets of one worker \
+                 until the busiest has used a second of CPU time; a packet costs {:.2} times as much in all.",
+                many.workers,
+                many.subscribers,
+                part * 100.0,
+                carried / alone,
+                cost / alone_cost,
+            ))
+        })
     });
     pairs.collect()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use millrace_bench::drivers::{Driver, Media, Millrace, Plan, profile_name};
-use millrace_bench::fanout::{Identity, Load, Role, connect};
+use millrace_bench::fanout::{Identity, Intake, Load, Role, connect};
 use millrace_bench::report::{Cell, Histogram, Plot, Report, Section, Table};
 
 use crate::call::{CLIENT_CORE, client_runtime, measuring_done, progress};
@@ -139,7 +139,7 @@ fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, 
     let profile = options.profile.into();
     let mut server =
         Millrace { flags: options.flags.clone(), program: None }.start(&Plan { workers: 1, cores: vec![0] })?;
-    let load = Load::start(CLIENT_CORE, &identity.end().ufrag)?;
+    let load = Load::start(CLIENT_CORE, &identity.end().ufrag, Intake::Datagrams)?;
     let end = server.publish(identity.end(), MEDIA)?;
     let (keys, _, socket) = runtime.block_on(connect(Role::Publisher(0), &identity, &end, profile))?;
     load.publisher(socket, keys, Some(end), MEDIA, options.transports as u32)?;
