@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rtp::packet::Packet as RtpPacket;
 use tokio::net::UdpSocket;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use webrtc_dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
 use webrtc_dtls::conn::DTLSConn;
@@ -18,7 +18,7 @@ use webrtc_util::marshal::{Marshal, Unmarshal};
 
 use crate::checks::Checks;
 use crate::keys::contexts;
-use crate::socket::{DtlsConn, Wire};
+use crate::socket::{QueuedConn, Wire};
 
 /// Checks before the first answer.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -133,11 +133,13 @@ impl Peer {
         let (replace, current) = watch::channel(Arc::new(bind(offer.server).await?));
         let wire = Wire::new(current);
         let checks = Checks::new(&identity.ufrag, &offer.ufrag, &offer.password);
-        let (dtls_tx, dtls_rx) = mpsc::channel(64);
+        let (conn, dtls_received, dtls_sent) = QueuedConn::new();
         let (media_tx, media_rx) = mpsc::channel(QUEUE);
         let (answered_tx, mut answered) = watch::channel(false);
-        let reader = tokio::spawn(read(wire.clone(), checks.clone(), dtls_tx, media_tx, answered_tx));
+        let reader = tokio::spawn(read(wire.clone(), checks.clone(), dtls_received, media_tx, answered_tx));
         let checker = tokio::spawn(keep_checking(wire.clone(), checks.clone(), answered.clone()));
+        // Ends by itself with the connection, after its close_notify.
+        drop(tokio::spawn(carry(wire.clone(), dtls_sent)));
         let mut tasks = vec![reader, checker];
         tokio::time::timeout(offer.timeout, answered.wait_for(|answered| *answered))
             .await
@@ -145,7 +147,6 @@ impl Peer {
             .and_then(Result::ok)
             .ok_or(PeerError::NoPath(offer.timeout))?;
 
-        let conn = Arc::new(DtlsConn { wire: wire.clone(), received: Mutex::new(dtls_rx) });
         let config = Config {
             certificates: vec![identity.certificate.clone()],
             srtp_protection_profiles: offer.profiles.clone(),
@@ -154,7 +155,7 @@ impl Peer {
             extended_master_secret: ExtendedMasterSecretType::Require,
             ..Config::default()
         };
-        let dtls = Arc::new(DTLSConn::new(conn, config, true, None).await?);
+        let dtls = Arc::new(DTLSConn::new(Arc::new(conn), config, true, None).await?);
         let profile = dtls.selected_srtpprotection_profile();
         let (outbound, inbound) = contexts(&dtls, true).await?;
         let (packets_tx, packets) = mpsc::channel(QUEUE);
@@ -253,11 +254,18 @@ async fn keep_checking(wire: Wire, checks: Checks, answered: watch::Receiver<boo
     }
 }
 
+/// Sends what the handshake writes.
+async fn carry(wire: Wire, mut flights: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(flight) = flights.recv().await {
+        wire.send(&flight).await;
+    }
+}
+
 /// Takes the datagrams apart by their first byte (RFC 7983).
 async fn read(
     mut wire: Wire,
     checks: Checks,
-    dtls: mpsc::Sender<Vec<u8>>,
+    dtls: mpsc::UnboundedSender<Vec<u8>>,
     media: mpsc::Sender<Bytes>,
     answered: watch::Sender<bool>,
 ) {
@@ -269,7 +277,7 @@ async fn read(
                 answered.send_replace(true);
             }
             Some(20..=63) => {
-                let _ = dtls.try_send(datagram.to_vec());
+                let _ = dtls.send(datagram.to_vec());
             }
             Some(128..=191) => {
                 let _ = media.try_send(Bytes::copy_from_slice(datagram));

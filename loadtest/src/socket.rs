@@ -39,59 +39,7 @@ impl Wire {
     }
 }
 
-/// DTLS over the wire: sent directly, received from the queue that the reader fills.
-pub(crate) struct DtlsConn {
-    pub(crate) wire: Wire,
-    pub(crate) received: Mutex<mpsc::Receiver<Vec<u8>>>,
-}
-
-#[async_trait::async_trait]
-impl Conn for DtlsConn {
-    async fn connect(&self, _: SocketAddr) -> webrtc_util::Result<()> {
-        Ok(())
-    }
-
-    async fn recv(&self, buffer: &mut [u8]) -> webrtc_util::Result<usize> {
-        let Some(datagram) = self.received.lock().await.recv().await else {
-            return Err(webrtc_util::Error::ErrClosedListener);
-        };
-        let len = datagram.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&datagram[..len]);
-        Ok(len)
-    }
-
-    async fn recv_from(&self, buffer: &mut [u8]) -> webrtc_util::Result<(usize, SocketAddr)> {
-        let len = self.recv(buffer).await?;
-        Ok((len, self.local_addr()?))
-    }
-
-    async fn send(&self, datagram: &[u8]) -> webrtc_util::Result<usize> {
-        self.wire.send(datagram).await;
-        Ok(datagram.len())
-    }
-
-    async fn send_to(&self, datagram: &[u8], _: SocketAddr) -> webrtc_util::Result<usize> {
-        self.send(datagram).await
-    }
-
-    fn local_addr(&self) -> webrtc_util::Result<SocketAddr> {
-        Ok(SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    async fn close(&self) -> webrtc_util::Result<()> {
-        Ok(())
-    }
-
-    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync) {
-        self
-    }
-}
-
-/// DTLS whose datagrams both ways pass through queues, for who owns the socket alone.
+/// DTLS whose datagrams pass through queues both ways, for who owns the socket and takes its traffic apart.
 pub(crate) struct QueuedConn {
     sent: mpsc::UnboundedSender<Vec<u8>>,
     received: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
