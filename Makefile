@@ -37,6 +37,7 @@ lint: page ## Formatting, lints and documentation, warnings as errors
 	deploy/check-cores.sh
 
 unit: page ## Unit, simulated-network and process tests, and the fuzzing corpora
+	deploy/install.sh ffmpeg
 	$(CARGO) test --workspace --locked
 
 schema: build target/schemathesis/installed ## REST requests of all kinds against the API's own description

@@ -92,6 +92,12 @@ pub struct Options {
     /// SRTP profile to offer: gcm or sha1 [default: both]
     #[arg(long)]
     pub srtp: Option<String>,
+    /// Publish fewer sizes while the server's feedback says that they are too much; needs --simulcast
+    #[arg(long)]
+    pub adapt: bool,
+    /// Do not negotiate transport-wide congestion control
+    #[arg(long)]
+    pub no_transport_cc: bool,
     /// What repeats a run's random choices [default: 1]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -101,7 +107,8 @@ pub struct Options {
     /// Leave the sessions as they are at the end
     #[arg(long)]
     pub keep_sessions: bool,
-    /// Fail if this is so, as "join_p99>1s"; may be given several times, in files as a list
+    /// Fail if this is so, as "join_p99>1s"; may be given several times, in files as a list [default: errors>0,
+    /// unopened>0 and flow_avg<95%]
     #[arg(long, value_name = "CONDITION")]
     pub fail_if: Vec<Threshold>,
     /// Folder for report.html, report.json and report.txt [default: loadtest-report]
@@ -164,6 +171,8 @@ pub(crate) struct Plan {
     pub(crate) verify: Sample,
     pub(crate) is_dtls_client: bool,
     pub(crate) srtp: Option<String>,
+    pub(crate) transport_cc: bool,
+    pub(crate) adapts: bool,
     pub(crate) seed: u64,
     pub(crate) room_prefix: String,
     pub(crate) keep_sessions: bool,
@@ -205,6 +214,8 @@ impl Options {
                 insecure: self.insecure || file.insecure,
                 simulcast: self.simulcast || file.simulcast,
                 audio: self.audio || file.audio,
+                adapt: self.adapt || file.adapt,
+                no_transport_cc: self.no_transport_cc || file.no_transport_cc,
                 keep_sessions: self.keep_sessions || file.keep_sessions,
                 fail_if: if self.fail_if.is_empty() { file.fail_if } else { self.fail_if },
                 process: if self.process.is_empty() { file.process } else { self.process },
@@ -270,6 +281,9 @@ impl Options {
         if self.simulcast && video.is_none_or(|video| video.codec != Codec::Vp8) {
             return Err("--simulcast needs a VP8 picture".to_owned());
         }
+        if self.adapt && !self.simulcast {
+            return Err("--adapt needs --simulcast: of several sizes the largest can be left out".to_owned());
+        }
         let (up, down) = self.conditions()?;
         let duration = self.duration.unwrap_or(Span(Duration::from_secs(60))).0;
         let (is_dtls_client, srtp) = (self.is_dtls_client()?, self.srtp()?);
@@ -292,10 +306,16 @@ impl Options {
             verify: self.verify.unwrap_or(Sample(16)),
             is_dtls_client,
             srtp,
+            transport_cc: !self.no_transport_cc,
+            adapts: self.adapt,
             seed: self.seed.unwrap_or(1),
             room_prefix: self.room_prefix.unwrap_or_else(|| format!("loadtest-{}", std::process::id())),
             keep_sessions: self.keep_sessions,
-            fail_if: self.fail_if,
+            fail_if: if self.fail_if.is_empty() {
+                usual_conditions(publishers * (participants - 1) > 0)
+            } else {
+                self.fail_if
+            },
             report: self.report.unwrap_or_else(|| PathBuf::from("loadtest-report")),
             processes: if self.process.is_empty() { millrace() } else { self.process },
             metrics: self.metrics.unwrap_or_else(|| "/metrics".to_owned()),
@@ -408,6 +428,13 @@ impl Options {
     }
 }
 
+/// What no run should come to; without streams for anybody none can fail to flow.
+fn usual_conditions(has_streams: bool) -> Vec<Threshold> {
+    let conditions = ["errors>0", "unopened>0", "flow_avg<95%"];
+    let count = if has_streams { 3 } else { 2 };
+    conditions[..count].iter().filter_map(|condition| condition.parse().ok()).collect()
+}
+
 fn at_least_one(name: &str, number: usize) -> Result<usize, String> {
     if number > 0 { Ok(number) } else { Err(format!("{name}: must be at least 1")) }
 }
@@ -428,6 +455,13 @@ mod tests {
         assert_eq!((plan.rooms, plan.participants, plan.publishers), (5, 8, 2));
         assert_eq!(plan.video.map(|video| (video.width, video.height)), Some((1_280, 720)));
         assert_eq!((plan.audio.is_some(), plan.fail_if.len()), (true, 1));
+    }
+
+    #[test]
+    fn a_run_without_conditions_has_the_usual_ones() {
+        assert_eq!(options("").plan().unwrap().fail_if.len(), 3);
+        assert_eq!(options("participants = 1").plan().unwrap().fail_if.len(), 2);
+        assert_eq!(options("fail-if = ['loss>1%']").plan().unwrap().fail_if.len(), 1);
     }
 
     #[test]
@@ -454,6 +488,7 @@ mod tests {
         assert!(error("video = 'none'").contains("--audio"));
         assert!(error("video = '7x9'").contains("even"));
         assert!(error("simulcast = true\ncodec = 'h264'").contains("VP8"));
+        assert!(error("adapt = true").contains("--simulcast"));
         assert!(error("[[step]]\nat = '2m'").contains("after the end"));
         assert!(Options::default().plan().unwrap_err().contains("--url"));
         assert!(toml::from_str::<Options>("speed = 1").unwrap_err().to_string().contains("unknown field"));

@@ -80,6 +80,9 @@ pub(crate) struct Outcome {
     pub(crate) sent_frames: u64,
     pub(crate) keyframe_requests: u64,
     pub(crate) retransmitted: u64,
+    pub(crate) feedback_sent: u64,
+    pub(crate) feedback_received: u64,
+    pub(crate) paused_sizes: u64,
     /// Seconds of processor time while it was measured.
     pub(crate) server_cpu: f64,
     pub(crate) bots_cpu: f64,
@@ -134,6 +137,9 @@ impl Outcome {
         add("errors", self.errors.values().sum::<u64>() as f64, Unit::Count);
         add("reconnects", self.reconnects as f64, Unit::Count);
         add("joins", self.joins as f64, Unit::Count);
+        add("feedback_sent", self.feedback_sent as f64, Unit::Count);
+        add("feedback_received", self.feedback_received as f64, Unit::Count);
+        add("paused_sizes", self.paused_sizes as f64, Unit::Count);
         add("late_frames", self.late_frames as f64 / self.sent_frames.max(1) as f64, Unit::Share);
         add("receive_buffer_errors", self.receive_buffer_errors as f64, Unit::Count);
         add("bots_cpu", self.bots_cpu / seconds, Unit::Cores);

@@ -19,6 +19,8 @@ pub(crate) struct Recorder {
     pub(crate) leaves: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) unknown_payloads: AtomicU64,
+    /// Messages of congestion control that subscribers sent.
+    pub(crate) feedback_sent: AtomicU64,
     times: Mutex<Times>,
     errors: Mutex<BTreeMap<String, u64>>,
     subscriptions: Mutex<Vec<Arc<Live>>>,
@@ -49,6 +51,7 @@ impl Recorder {
             leaves: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             unknown_payloads: AtomicU64::new(0),
+            feedback_sent: AtomicU64::new(0),
             times: Mutex::default(),
             errors: Mutex::default(),
             subscriptions: Mutex::default(),

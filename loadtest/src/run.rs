@@ -45,8 +45,11 @@ struct Crowd {
 /// Why there is nothing to report.
 pub(crate) async fn run(plan: Plan) -> Result<Outcome, String> {
     let view = View::new();
+    let rest = rest_of(&plan)?;
+    // Before minutes are spent on media.
+    rest.greet().await.map_err(|error| error.to_string())?;
     let clips = make_media(&plan, &view).await?;
-    let stage = Arc::new(stage_of(&plan, clips)?);
+    let stage = Arc::new(stage_of(&plan, clips, rest));
     let mut crowd = Crowd {
         stage: Arc::clone(&stage),
         rooms: Arc::default(),
@@ -84,10 +87,22 @@ async fn make_media(plan: &Plan, view: &View) -> Result<Clips, String> {
     Ok(clips)
 }
 
-fn stage_of(plan: &Plan, clips: Clips) -> Result<Stage, String> {
-    let host = plan.url.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
-    let is_local = host == "localhost" || host.starts_with("127.") || host == "[";
-    let trust = if is_local || plan.insecure { Trust::Anybody } else { Trust::Authorities };
+/// Whether the server is on this machine.
+fn is_local(plan: &Plan) -> bool {
+    let rest = plan.url.split("://").nth(1).unwrap_or_default();
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    host == "localhost" || host.starts_with("127.") || rest.starts_with("[::1]")
+}
+
+fn trust(plan: &Plan) -> Trust {
+    if is_local(plan) || plan.insecure { Trust::Anybody } else { Trust::Authorities }
+}
+
+fn rest_of(plan: &Plan) -> Result<Rest, String> {
+    Rest::new(&plan.url, &plan.secret, trust(plan)).map_err(|error| error.to_string())
+}
+
+fn stage_of(plan: &Plan, clips: Clips, rest: Rest) -> Stage {
     let (gcm, sha1) =
         (SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80);
     let profiles = match plan.srtp.as_deref() {
@@ -95,18 +110,20 @@ fn stage_of(plan: &Plan, clips: Clips) -> Result<Stage, String> {
         Some("sha1") => vec![sha1],
         _ => vec![gcm, sha1],
     };
-    Ok(Stage {
-        rest: Rest::new(&plan.url, &plan.secret, trust).map_err(|error| error.to_string())?,
-        trust,
-        is_local,
+    Stage {
+        rest,
+        trust: trust(plan),
+        is_local: is_local(plan),
         clips,
         network: Arc::new(Network::new(plan.up, plan.down)),
         recorder: Arc::new(Recorder::new()),
         verify: plan.verify.0,
         is_dtls_client: plan.is_dtls_client,
+        transport_cc: plan.transport_cc,
+        adapts: plan.adapts,
         profiles,
         examples: Mutex::default(),
-    })
+    }
 }
 
 impl Crowd {

@@ -36,8 +36,23 @@ pub(crate) struct Sampler {
     metrics_error: Option<String>,
     buffer_errors: (u64, u64),
     measured_for: (Option<Instant>, Duration),
-    server_cpu: (f64, f64),
+    server_cpu: Spent,
     bots_cpu: (f64, f64),
+}
+
+/// Processor time that was spent while somebody looked, whatever processes come and go.
+#[derive(Debug, Default)]
+struct Spent {
+    last: f64,
+    sum: f64,
+}
+
+impl Spent {
+    fn read(&mut self, cpu: f64) {
+        // Less than before: a process has ended, and took its account along.
+        self.sum += (cpu - self.last).max(0.0);
+        self.last = cpu;
+    }
 }
 
 impl Sampler {
@@ -59,7 +74,7 @@ impl Sampler {
             metrics_error: None,
             buffer_errors: (0, 0),
             measured_for: (None, Duration::ZERO),
-            server_cpu: (0.0, 0.0),
+            server_cpu: Spent::default(),
             bots_cpu: (0.0, 0.0),
         }
     }
@@ -75,6 +90,9 @@ impl Sampler {
         let last = std::mem::replace(&mut self.last, totals);
         self.last_at = now;
         let usage = server::usage_of(&self.processes);
+        if phase == Phase::Measured {
+            self.server_cpu.read(usage.cpu);
+        }
         let latency = self.stage.recorder.take_recent_latency();
         let (expected, flowing) = self.flows(now);
         let since = |new: u64, old: u64| new.saturating_sub(old);
@@ -112,7 +130,7 @@ impl Sampler {
         let buffer_errors = server::receive_buffer_errors();
         self.buffer_errors = (buffer_errors, buffer_errors);
         self.measured_for = (Some(Instant::now()), Duration::ZERO);
-        self.server_cpu = twice(server::usage_of(&self.processes).cpu);
+        self.server_cpu = Spent { last: server::usage_of(&self.processes).cpu, sum: 0.0 };
         self.bots_cpu = twice(server::own_usage().cpu);
         if let Some(metrics) = self.scrape().await {
             self.metrics = Some((metrics.clone(), metrics));
@@ -159,7 +177,10 @@ impl Sampler {
             sent_frames: stage.recorder.sending.frames.load(Relaxed),
             keyframe_requests: stage.recorder.sending.keyframe_requests.load(Relaxed),
             retransmitted: stage.recorder.sending.retransmitted.load(Relaxed),
-            server_cpu: self.server_cpu.1 - self.server_cpu.0,
+            feedback_sent: stage.recorder.feedback_sent.load(Relaxed),
+            feedback_received: stage.recorder.sending.feedback.load(Relaxed),
+            paused_sizes: stage.recorder.sending.paused.load(Relaxed),
+            server_cpu: self.server_cpu.sum,
             bots_cpu: self.bots_cpu.1 - self.bots_cpu.0,
             receive_buffer_errors: self.buffer_errors.1 - self.buffer_errors.0,
             samples: self.samples,
@@ -176,7 +197,7 @@ impl Sampler {
         if let Some(start) = self.measured_for.0 {
             self.measured_for.1 = start.elapsed();
             self.buffer_errors.1 = server::receive_buffer_errors();
-            self.server_cpu.1 = server::usage_of(&self.processes).cpu;
+            self.server_cpu.read(server::usage_of(&self.processes).cpu);
             self.bots_cpu.1 = server::own_usage().cpu;
         }
     }
@@ -237,4 +258,16 @@ impl Sampler {
 
 fn twice(value: f64) -> (f64, f64) {
     (value, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_takes_nothing_back() {
+        let mut spent = Spent { last: 10.0, sum: 0.0 };
+        [11.0, 11.5, 2.0, 2.5].into_iter().for_each(|cpu| spent.read(cpu));
+        assert_eq!(spent.sum, 2.0);
+    }
 }

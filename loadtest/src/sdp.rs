@@ -30,6 +30,8 @@ pub(crate) struct Local<'a> {
     pub(crate) fingerprint: &'a str,
     /// `actpass`, `active` or `passive`.
     pub(crate) setup: &'static str,
+    /// Whether transport-wide congestion control is negotiated.
+    pub(crate) transport_cc: bool,
 }
 
 /// A track to offer.
@@ -97,11 +99,15 @@ pub(crate) fn offer(local: &Local<'_>, tracks: &[Track]) -> String {
             line!(out, "a=extmap:2 {RID}");
             line!(out, "a=extmap:3 {REPAIRED_RID}");
         }
+        if local.transport_cc {
+            line!(out, "a=extmap:4 {TRANSPORT_CC}");
+        }
         line!(out, "a=sendonly");
         line!(out, "a=msid:loadtest loadtest_{mid}");
         line!(out, "a=rtcp-mux");
         line!(out, "a=rtcp-rsize");
-        codec_lines(&mut out, track.codec, if video { VIDEO_PAYLOAD_TYPE } else { AUDIO_PAYLOAD_TYPE });
+        let pt = if video { VIDEO_PAYLOAD_TYPE } else { AUDIO_PAYLOAD_TYPE };
+        codec_lines(&mut out, track.codec, pt, local.transport_cc);
         track_lines(&mut out, track, video);
     }
     out
@@ -121,22 +127,25 @@ pub(crate) fn offer_to_receive(local: &Local<'_>, audio: bool, video: bool) -> S
         }
         transport(&mut out, local, mid);
         line!(out, "a=extmap:1 {MID}");
+        if local.transport_cc {
+            line!(out, "a=extmap:4 {TRANSPORT_CC}");
+        }
         line!(out, "a=recvonly");
         line!(out, "a=rtcp-mux");
         line!(out, "a=rtcp-rsize");
         if *video {
-            codec_lines(&mut out, Codec::Vp8, VIDEO_PAYLOAD_TYPE);
-            codec_lines(&mut out, Codec::H264, 98);
+            codec_lines(&mut out, Codec::Vp8, VIDEO_PAYLOAD_TYPE, local.transport_cc);
+            codec_lines(&mut out, Codec::H264, 98, local.transport_cc);
         } else {
-            codec_lines(&mut out, Codec::Opus, AUDIO_PAYLOAD_TYPE);
+            codec_lines(&mut out, Codec::Opus, AUDIO_PAYLOAD_TYPE, local.transport_cc);
         }
     }
     out
 }
 
 /// The answer to a server's offer: everything it sends, in its numbering. Of its header extensions and feedback only
-/// what is understood here; `transport_cc` says whether that is.
-pub(crate) fn answer(local: &Local<'_>, remote: &Remote, transport_cc: bool) -> String {
+/// what is understood here.
+pub(crate) fn answer(local: &Local<'_>, remote: &Remote) -> String {
     let mids: Vec<_> = remote.media.iter().filter(|media| !media.rejected).map(|media| media.mid.clone()).collect();
     let mut out = head(&mids);
     for media in &remote.media {
@@ -146,7 +155,7 @@ pub(crate) fn answer(local: &Local<'_>, remote: &Remote, transport_cc: bool) -> 
         let port = if media.rejected { 0 } else { 9 };
         line!(out, "m={kind} {port} {} {pt}{rtx}", media.protocol);
         transport(&mut out, local, &media.mid);
-        for (id, uri) in media.extensions.iter().filter(|(_, uri)| is_understood(uri, transport_cc)) {
+        for (id, uri) in media.extensions.iter().filter(|(_, uri)| is_understood(uri, local.transport_cc)) {
             line!(out, "a=extmap:{id} {uri}");
         }
         line!(out, "a=recvonly");
@@ -154,7 +163,7 @@ pub(crate) fn answer(local: &Local<'_>, remote: &Remote, transport_cc: bool) -> 
         line!(out, "a=rtcp-rsize");
         line!(out, "a=rtpmap:{pt} {}", media.codec);
         let known = |feedback: &&String| match feedback.as_str() {
-            "transport-cc" => transport_cc,
+            "transport-cc" => local.transport_cc,
             "nack" | "nack pli" => true,
             _ => false,
         };
@@ -302,15 +311,19 @@ fn transport(out: &mut String, local: &Local<'_>, mid: &str) {
 }
 
 /// A codec's lines; retransmissions have the payload type after its own.
-fn codec_lines(out: &mut String, codec: Codec, pt: u8) {
+fn codec_lines(out: &mut String, codec: Codec, pt: u8, transport_cc: bool) {
     match codec {
         Codec::Opus => {
             line!(out, "a=rtpmap:{pt} opus/48000/2");
+            if transport_cc {
+                line!(out, "a=rtcp-fb:{pt} transport-cc");
+            }
             line!(out, "a=fmtp:{pt} minptime=10;useinbandfec=1");
         }
         Codec::Vp8 | Codec::H264 => {
             line!(out, "a=rtpmap:{pt} {}/90000", codec.name());
-            for feedback in ["ccm fir", "nack", "nack pli"] {
+            let transport_cc = transport_cc.then_some("transport-cc");
+            for feedback in ["goog-remb"].into_iter().chain(transport_cc).chain(["ccm fir", "nack", "nack pli"]) {
                 line!(out, "a=rtcp-fb:{pt} {feedback}");
             }
             if codec == Codec::H264 {
@@ -343,8 +356,14 @@ fn track_lines(out: &mut String, track: &Track, video: bool) {
 mod tests {
     use super::*;
 
-    const LOCAL: Local<'static> =
-        Local { ufrag: "bots", password: "0123456789012345678901", fingerprint: "AB:CD", setup: "active" };
+    const LOCAL: Local<'static> = Local {
+        ufrag: "bots",
+        password: "0123456789012345678901",
+        fingerprint: "AB:CD",
+        setup: "active",
+        transport_cc: true,
+    };
+    const PLAIN: Local<'static> = Local { transport_cc: false, ..LOCAL };
     const SERVER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE 0 1\r\n\
         m=audio 40000 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 192.0.2.1\r\n\
         a=candidate:1 1 udp 2130706431 192.0.2.1 40000 typ host\r\na=candidate:2 1 udp 2130706175 127.0.0.1 40000 typ host\r\n\
@@ -371,11 +390,26 @@ mod tests {
     #[test]
     fn an_answer_takes_only_what_is_understood() {
         let remote = parse(SERVER).unwrap();
-        let answer_without = answer(&LOCAL, &remote, false);
-        assert!(!answer_without.contains("transport"), "{answer_without}");
-        let with = answer(&LOCAL, &remote, true);
+        let without = answer(&PLAIN, &remote);
+        assert!(!without.contains("transport"), "{without}");
+        let with = answer(&LOCAL, &remote);
         assert!(with.contains("a=extmap:3 ") && with.contains("a=rtcp-fb:96 transport-cc"), "{with}");
         assert_eq!(parse(&with).unwrap().media[1].rtx_payload_type, Some(97));
+    }
+
+    #[test]
+    fn congestion_control_is_offered_unless_it_is_not_wanted() {
+        let tracks = [Codec::Opus, Codec::Vp8].map(|codec| Track { codec, ssrc: 1, rtx_ssrc: None, rids: vec![] });
+        for offer in [offer(&LOCAL, &tracks), offer_to_receive(&LOCAL, true, true)] {
+            let media = parse(&format!("a=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\n{offer}")).unwrap().media;
+            let agreed = |media: &Media| {
+                media.extension(TRANSPORT_CC) == Some(4) && media.feedback.contains(&"transport-cc".to_owned())
+            };
+            assert!(media.len() == 2 && media.iter().all(agreed), "{offer}");
+        }
+        for offer in [offer(&PLAIN, &tracks), offer_to_receive(&PLAIN, true, true)] {
+            assert!(!offer.contains("transport-"), "{offer}");
+        }
     }
 
     #[test]

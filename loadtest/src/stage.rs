@@ -22,6 +22,10 @@ pub(crate) struct Stage {
     /// One of so many packets is decrypted.
     pub(crate) verify: u32,
     pub(crate) is_dtls_client: bool,
+    /// Whether transport-wide congestion control is negotiated.
+    pub(crate) transport_cc: bool,
+    /// Whether publishers leave out sizes that do not fit.
+    pub(crate) adapts: bool,
     pub(crate) profiles: Vec<SrtpProtectionProfile>,
     /// One example of each kind of error.
     pub(crate) examples: Mutex<BTreeMap<String, String>>,

@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::limit::Limit;
 use super::link::{Link, Plan};
 use super::publisher::Publisher;
 use super::subscriber::{Live, Subscriber, Track};
@@ -30,6 +31,8 @@ pub(crate) enum MediaError {
 #[derive(Debug)]
 pub(crate) struct MediaEnd {
     pub(crate) stream: String,
+    /// Whether it was published, not received.
+    pub(crate) is_own: bool,
     /// For counting.
     pub(crate) kind: String,
     pub(crate) reason: String,
@@ -69,7 +72,7 @@ impl Pending {
         }
         let (identity, seed) = with_credentials(identity, random);
         let setup = if stage.is_dtls_client { "actpass" } else { "passive" };
-        let sdp = sdp::offer(&local(&identity, &fingerprint_of(&identity), setup), &tracks);
+        let sdp = sdp::offer(&local(stage, &identity, &fingerprint_of(&identity), setup), &tracks);
         Self { identity, sdp, is_client: stage.is_dtls_client, ssrcs, seed }
     }
 
@@ -82,7 +85,7 @@ impl Pending {
     ) -> Self {
         let (identity, seed) = with_credentials(identity, random);
         let setup = if stage.is_dtls_client { "actpass" } else { "passive" };
-        let sdp = sdp::offer_to_receive(&local(&identity, &fingerprint_of(&identity), setup), audio, video);
+        let sdp = sdp::offer_to_receive(&local(stage, &identity, &fingerprint_of(&identity), setup), audio, video);
         Self { identity, sdp, is_client: stage.is_dtls_client, ssrcs: Vec::new(), seed }
     }
 
@@ -96,7 +99,7 @@ impl Pending {
         let remote = sdp::parse(offer)?;
         let (identity, seed) = with_credentials(identity, random);
         let setup = if stage.is_dtls_client { "active" } else { "passive" };
-        let sdp = sdp::answer(&local(&identity, &fingerprint_of(&identity), setup), &remote, false);
+        let sdp = sdp::answer(&local(stage, &identity, &fingerprint_of(&identity), setup), &remote);
         Ok(Self { identity, sdp, is_client: stage.is_dtls_client, ssrcs: Vec::new(), seed })
     }
 
@@ -138,13 +141,15 @@ impl Pending {
                         (PacketStream::new(ids, log, self.seed.rotate_left(index as u32), now), interval)
                     });
                     let streams = streams.collect();
-                    Publisher { link, streams, recorder: Arc::clone(&stage.recorder) }.run().await;
+                    let limit = stage.adapts.then(|| limit(&stage, now));
+                    let recorder = Arc::clone(&stage.recorder);
+                    Publisher { link, streams, recorder, limit, transport_sequence: 0 }.run().await;
                     "the server stopped answering connectivity checks".to_owned()
                 }
                 Err(error) => error.to_string(),
             };
             let kind = format!("publication without media: {reason}");
-            let _ = ends.send(MediaEnd { stream, kind, reason });
+            let _ = ends.send(MediaEnd { stream, is_own: true, kind, reason });
         }))
     }
 
@@ -168,6 +173,9 @@ impl Pending {
         stage.recorder.subscribed(Arc::clone(&live));
         let (stage, stream) = (Arc::clone(stage), stream.to_owned());
         let ended = EndsWith(Arc::clone(&live));
+        // Announced for every m-line alike (RFC 8843 9).
+        let transport_cc = remote.media.iter().find_map(|media| media.extension(sdp::TRANSPORT_CC));
+        let transport_cc = transport_cc.filter(|_| stage.transport_cc);
         Ok(tokio::spawn(async move {
             let _ended = ended;
             let reason = match self.connect(&stage, &remote).await {
@@ -175,6 +183,7 @@ impl Pending {
                     let subscriber = Subscriber {
                         link,
                         tracks,
+                        transport_cc,
                         verify: stage.verify,
                         live,
                         recorder: Arc::clone(&stage.recorder),
@@ -187,7 +196,7 @@ impl Pending {
                 Err(error) => error.to_string(),
             };
             let kind = format!("subscription without media: {reason}");
-            let _ = ends.send(MediaEnd { stream, kind, reason });
+            let _ = ends.send(MediaEnd { stream, is_own: false, kind, reason });
         }))
     }
 
@@ -220,7 +229,10 @@ impl Pending {
         let taken = offered.filter_map(|((rid, clip), ssrcs)| {
             let video = clip.codec != Codec::Opus;
             let media = remote.media.iter().find(|media| media.video == video && !media.rejected)?;
-            Some((labels(media, rid.map(String::as_str), *ssrcs), Arc::new(SentLog::new(Arc::clone(clip)))))
+            Some((
+                labels(media, rid.map(String::as_str), *ssrcs, stage.transport_cc),
+                Arc::new(SentLog::new(Arc::clone(clip))),
+            ))
         });
         taken.collect()
     }
@@ -235,18 +247,21 @@ impl Drop for EndsWith {
     }
 }
 
-fn labels(media: &Media, rid: Option<&str>, ssrcs: Ssrcs) -> StreamIds {
+fn labels(media: &Media, rid: Option<&str>, ssrcs: Ssrcs, transport_cc: bool) -> StreamIds {
     let label = |uri: &str, value: &str| {
         media.extension(uri).map(|id| (id, Bytes::copy_from_slice(value.as_bytes()))).filter(|_| !value.is_empty())
     };
     let rid = rid.unwrap_or_default();
     let mid = label(sdp::MID, &media.mid);
+    // Only what both sides say is used.
+    let transport_cc = media.extension(sdp::TRANSPORT_CC).filter(|_| transport_cc);
     StreamIds {
         ssrc: ssrcs.own,
         payload_type: media.payload_type,
         rtx: media.rtx_payload_type.map(|payload_type| (ssrcs.rtx, payload_type)),
         extensions: mid.iter().cloned().chain(label(sdp::RID, rid)).collect(),
         rtx_extensions: mid.iter().cloned().chain(label(sdp::REPAIRED_RID, rid)).collect(),
+        transport_cc,
     }
 }
 
@@ -266,6 +281,13 @@ fn fingerprint_of(identity: &Identity) -> String {
     super::link::fingerprint(identity.der())
 }
 
-fn local<'a>(identity: &'a Identity, fingerprint: &'a str, setup: &'static str) -> Local<'a> {
-    Local { ufrag: &identity.ufrag, password: &identity.password, fingerprint, setup }
+fn local<'a>(stage: &Stage, identity: &'a Identity, fingerprint: &'a str, setup: &'static str) -> Local<'a> {
+    let transport_cc = stage.transport_cc;
+    Local { ufrag: &identity.ufrag, password: &identity.password, fingerprint, setup, transport_cc }
+}
+
+/// What a publisher of the stage's clips sends, and may have to send less of.
+fn limit(stage: &Stage, now: Instant) -> Limit {
+    let sound = stage.clips.audio.as_ref().map_or(0.0, |clip| clip.bit_rate());
+    Limit::new(sound, stage.clips.video.iter().map(|layer| layer.clip.bit_rate()).collect(), now)
 }

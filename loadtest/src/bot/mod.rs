@@ -1,5 +1,7 @@
 //! Participants: each joins a room as an unmodified client would, publishes or only watches, and measures what it gets.
 
+mod arrivals;
+mod limit;
 mod link;
 mod media;
 mod participant;

@@ -115,7 +115,9 @@ impl Participant {
                 Ok(mut seat) => {
                     failures = 0;
                     let ending = self.stay(&mut seat, &mut commands).await;
-                    self.room.joined(self.place, None);
+                    if matches!(ending, Ending::Lost) {
+                        self.room.missing(self.place, self.publishes, Instant::now());
+                    }
                     if let Some((stream, _)) = &seat.publication {
                         recorder.unpublishes(stream);
                     }
@@ -126,7 +128,7 @@ impl Participant {
                     }
                 }
                 Err(error) => {
-                    self.room.joined(self.place, None);
+                    self.room.missing(self.place, self.publishes, Instant::now());
                     self.failed("join", &error);
                     failures += 1;
                     if failures == ATTEMPTS {
@@ -203,7 +205,7 @@ impl Participant {
             began,
             random: SmallRng::seed_from_u64(random.random()),
         };
-        self.room.joined(self.place, Some(Instant::now()));
+        self.room.joined(self.place, Instant::now());
         // A stream that is there must be seen even before the own one is published; browsers do both at once.
         for (owner, stream) in joined["value"].as_array().into_iter().flatten().flat_map(streams_of) {
             let to_join = seat.subscriptions.is_empty().then_some(began);
@@ -260,6 +262,14 @@ impl Participant {
                     self.subscribe(seat, owner, stream, None, false).await;
                 }
             }
+            "participantUnpublished" if connection == seat.connection => {
+                if let Some((stream, _)) = seat.publication.take() {
+                    let reason = params["reason"].as_str().unwrap_or("no reason").to_owned();
+                    self.stage.recorder.unpublishes(&stream);
+                    let kind = format!("publication ended by the server: {reason}");
+                    let _ = seat.ends_tx.send(MediaEnd { stream, is_own: true, kind, reason });
+                }
+            }
             "participantUnpublished" | "participantLeft" => drop(seat.subscriptions.remove(connection)),
             "participantEvicted" if connection == seat.connection => {
                 self.stage.recorder.error(format!("evicted: {}", params["reason"].as_str().unwrap_or("no reason")));
@@ -279,7 +289,7 @@ impl Participant {
 
     async fn leave(&self, seat: &Seat) {
         self.stage.recorder.leaves.fetch_add(1, Ordering::Relaxed);
-        self.room.joined(self.place, None);
+        self.room.left(self.place);
         if let Err(error) = seat.rpc.call("leaveRoom", json!({})).await {
             self.failed("leave", &error.into());
         }
@@ -323,16 +333,29 @@ impl Participant {
             recorder.error("media given up");
             return;
         }
-        if seat.publication.as_ref().is_some_and(|(own, _)| *own == end.stream) {
-            if let Err(error) = self.publish(seat, true).await {
-                self.failed("publish again", &error);
-            }
+        if end.is_own {
+            self.publish_again(seat).await;
             return;
         }
         let lost = seat.subscriptions.iter().find(|(_, one)| one.stream.id == end.stream);
         if let Some((owner, stream)) = lost.map(|(owner, one)| (owner.clone(), one.stream.clone())) {
             self.subscribe(seat, owner, stream, None, true).await;
         }
+    }
+
+    /// Restores the own stream, or begins a new one if the server has ended it.
+    async fn publish_again(&self, seat: &mut Seat) {
+        for attempt in 1..=ATTEMPTS {
+            let again = seat.publication.is_some();
+            match self.publish(seat, again).await {
+                Ok(()) => return,
+                Err(error) => self.failed("publish again", &error),
+            }
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        self.stage.recorder.error("media given up");
     }
 
     async fn publish(&self, seat: &mut Seat, again: bool) -> Result<(), BotError> {
@@ -362,7 +385,7 @@ impl Participant {
             answer[member].as_str().ok_or(RpcError::Unexpected { method: "publishVideo", member })
         };
         let stream = member("id")?.to_owned();
-        self.room.published(self.place, Some(Instant::now()));
+        self.room.published(self.place, Instant::now());
         let task = pending.publish(
             &self.stage,
             &stream,

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
+use rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use rtp::packet::Packet;
 
+use super::limit::Limit;
 use super::link::{Event, Link};
-use crate::media::PacketStream;
+use crate::media::{Codec, PacketStream};
 use crate::recorder::Recorder;
 
 /// Sender reports.
@@ -30,6 +34,10 @@ pub(crate) struct SendCounts {
     pub(crate) retransmitted: AtomicU64,
     /// Frames that were sent more than 20 ms after their time, because the machine was busy.
     pub(crate) late: AtomicU64,
+    /// Messages of congestion control, of either kind.
+    pub(crate) feedback: AtomicU64,
+    /// Times that a size was left out because it did not fit.
+    pub(crate) paused: AtomicU64,
 }
 
 /// A publication under way.
@@ -37,6 +45,9 @@ pub(crate) struct Publisher {
     pub(crate) link: Link,
     pub(crate) streams: Vec<(PacketStream, Duration)>,
     pub(crate) recorder: Arc<Recorder>,
+    /// If it obeys one.
+    pub(crate) limit: Option<Limit>,
+    pub(crate) transport_sequence: u16,
 }
 
 impl Publisher {
@@ -44,6 +55,9 @@ impl Publisher {
     pub(crate) async fn run(mut self) {
         let start = Instant::now();
         let mut due: Vec<Instant> = self.streams.iter().map(|_| start).collect();
+        // Sizes that are sent, low to high; sound is not one of them.
+        let sound = self.streams.iter().filter(|(stream, _)| stream.codec() == Codec::Opus).count();
+        let mut sizes = self.streams.len() - sound;
         let mut report_at = start + REPORT_EVERY;
         loop {
             let next = due.iter().copied().chain([report_at]).min().unwrap_or(report_at);
@@ -53,8 +67,9 @@ impl Publisher {
                 Event::Due => {
                     let now = Instant::now();
                     for (index, at) in due.iter_mut().enumerate().filter(|(_, at)| **at <= now) {
-                        *at = self.send_frame(index, *at, now);
+                        *at = self.send_frame(index, *at, now, index < sound + sizes);
                     }
+                    sizes = self.sizes(now, sizes);
                     if report_at <= now {
                         report_at = now + REPORT_EVERY;
                         self.report(now);
@@ -64,19 +79,44 @@ impl Publisher {
         }
     }
 
-    /// Sends the frame that was due at `at`; the answer is when the next one is.
-    fn send_frame(&mut self, index: usize, at: Instant, now: Instant) -> Instant {
+    /// How many sizes are sent from now on.
+    fn sizes(&mut self, now: Instant, before: usize) -> usize {
+        let sizes = self.limit.as_mut().map_or(before, |limit| limit.sizes(now));
+        self.recorder.sending.paused.fetch_add(before.saturating_sub(sizes) as u64, Ordering::Relaxed);
+        sizes
+    }
+
+    /// Sends the frame that was due at `at`, or lets its time pass; the answer is when the next one is due.
+    fn send_frame(&mut self, index: usize, at: Instant, now: Instant, sends: bool) -> Instant {
         let counts = &self.recorder.sending;
         let (stream, interval) = &mut self.streams[index];
+        let interval = *interval;
+        let next = if now - at > TOO_LATE { now + interval } else { at + interval };
+        if !sends {
+            stream.skip();
+            return next;
+        }
         let frame = stream.frame(now, self.recorder.epoch.elapsed());
+        let transport_cc = stream.transport_cc();
         counts.packets.fetch_add(frame.packets.len() as u64, Ordering::Relaxed);
         counts.frames.fetch_add(1, Ordering::Relaxed);
         counts.keyframes.fetch_add(u64::from(frame.key), Ordering::Relaxed);
         counts.late.fetch_add(u64::from(now - at > Duration::from_millis(20)), Ordering::Relaxed);
-        for packet in &frame.packets {
-            self.link.send(packet);
+        for packet in frame.packets {
+            self.send(packet, transport_cc);
         }
-        if now - at > TOO_LATE { now + *interval } else { at + *interval }
+        next
+    }
+
+    /// Sends a packet with the transport's next sequence number.
+    fn send(&mut self, mut packet: Packet, transport_cc: Option<u8>) {
+        if let Some(id) = transport_cc {
+            let sequence = Bytes::copy_from_slice(&self.transport_sequence.to_be_bytes());
+            self.transport_sequence = self.transport_sequence.wrapping_add(1);
+            // The id was checked when it was negotiated.
+            let _ = packet.header.set_extension(id, sequence);
+        }
+        self.link.send(&packet);
     }
 
     fn feedback(&mut self) {
@@ -95,6 +135,12 @@ impl Publisher {
                 fir.fir.iter().for_each(|entry| self.want_key(entry.ssrc));
             } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
                 self.send_again(nack);
+            } else if let Some(feedback) = any.downcast_ref::<TransportLayerCc>() {
+                self.recorder.sending.feedback.fetch_add(1, Ordering::Relaxed);
+                self.limit.iter_mut().for_each(|limit| limit.heard_feedback(feedback));
+            } else if let Some(remb) = any.downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
+                self.recorder.sending.feedback.fetch_add(1, Ordering::Relaxed);
+                self.limit.iter_mut().for_each(|limit| limit.heard_remb(remb.bitrate.into()));
             }
         }
     }
@@ -110,12 +156,11 @@ impl Publisher {
         let Some((stream, _)) = self.streams.iter_mut().find(|(stream, _)| stream.ssrc() == nack.media_ssrc) else {
             return;
         };
-        for sequence in nack.nacks.iter().flat_map(|pair| pair.packet_list()) {
-            if let Some(packet) = stream.again(sequence) {
-                self.recorder.sending.retransmitted.fetch_add(1, Ordering::Relaxed);
-                self.link.send(&packet);
-            }
-        }
+        let missing = nack.nacks.iter().flat_map(|pair| pair.packet_list());
+        let packets: Vec<_> = missing.filter_map(|sequence| stream.again(sequence)).collect();
+        let transport_cc = stream.transport_cc();
+        self.recorder.sending.retransmitted.fetch_add(packets.len() as u64, Ordering::Relaxed);
+        packets.into_iter().for_each(|packet| self.send(packet, transport_cc));
     }
 
     fn report(&mut self, now: Instant) {

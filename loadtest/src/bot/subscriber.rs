@@ -18,6 +18,7 @@ use rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_p
 use rtp::header::Header;
 use webrtc_util::marshal::Unmarshal;
 
+use super::arrivals::Arrivals;
 use super::link::{Event, Link};
 use super::reception::{Received, Reception};
 use crate::media::{Codec, Sent};
@@ -26,7 +27,7 @@ use crate::recorder::Recorder;
 /// Receiver reports, and what was counted is published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The SSRC that a mere receiver reports with.
-const OWN_SSRC: u32 = 1;
+pub(super) const OWN_SSRC: u32 = 1;
 
 /// What everybody may read about a subscription while it runs.
 #[derive(Debug, Default)]
@@ -65,6 +66,8 @@ pub(crate) struct Track {
 pub(crate) struct Subscriber {
     pub(crate) link: Link,
     pub(crate) tracks: Vec<Track>,
+    /// Id of the header extension with the transport's sequence number, if it was negotiated.
+    pub(crate) transport_cc: Option<u8>,
     /// One of so many packets is decrypted; 0: none but the necessary.
     pub(crate) verify: u32,
     pub(crate) live: Arc<Live>,
@@ -78,6 +81,11 @@ struct Streams {
     by_ssrc: HashMap<u32, Stream>,
     sent: Option<Arc<Sent>>,
     connected: Instant,
+    arrivals: Option<Arrivals>,
+    /// Of the last packet.
+    last_ssrc: u32,
+    /// Bytes until the last report.
+    reported_bytes: u64,
 }
 
 struct Stream {
@@ -96,17 +104,27 @@ impl Subscriber {
     /// Until the path is lost.
     pub(crate) async fn run(mut self) {
         let now = Instant::now();
-        let mut streams = Streams { by_ssrc: HashMap::new(), sent: None, connected: now };
+        let mut streams = Streams {
+            by_ssrc: HashMap::new(),
+            sent: None,
+            connected: now,
+            arrivals: self.transport_cc.map(|_| Arrivals::new(now)),
+            last_ssrc: 0,
+            reported_bytes: 0,
+        };
         let mut report_at = now + REPORT_EVERY;
         loop {
             let asks = streams.by_ssrc.values().filter(|stream| !stream.rtx);
-            let due = asks.filter_map(|stream| stream.reception.next_deadline()).chain([report_at]).min();
+            let feedback = streams.arrivals.as_ref().map(Arrivals::due);
+            let due =
+                asks.filter_map(|stream| stream.reception.next_deadline()).chain(feedback).chain([report_at]).min();
             match self.link.next(due.unwrap_or(report_at)).await {
                 Event::PathLost => return,
                 Event::Media => self.media(&mut streams),
                 Event::Due => {
                     let now = Instant::now();
                     self.ask(&mut streams, now);
+                    self.tell_arrivals(&mut streams, now);
                     if report_at <= now {
                         report_at = now + REPORT_EVERY;
                         self.report(&mut streams, now);
@@ -129,6 +147,13 @@ impl Subscriber {
         let len = datagram.len();
         let Ok(header) = Header::unmarshal(&mut bytes) else { return };
         let header_len = len - bytes.len();
+        if let Some(arrivals) = &mut streams.arrivals
+            && let Some(sequence) = self.transport_cc.and_then(|id| header.get_extension(id))
+            && let [high, low] = sequence[..]
+        {
+            arrivals.note(u16::from_be_bytes([high, low]), now);
+            streams.last_ssrc = header.ssrc;
+        }
         let Some(stream) = streams.stream(&header, &self.tracks) else {
             self.live.unopened.fetch_add(1, Ordering::Relaxed);
             return;
@@ -202,7 +227,22 @@ impl Subscriber {
         }
     }
 
+    /// Transport-wide feedback.
+    fn tell_arrivals(&mut self, streams: &mut Streams, now: Instant) {
+        let Some(arrivals) = &mut streams.arrivals else { return };
+        let Some(feedback) = arrivals.feedback(now, streams.last_ssrc) else { return };
+        if let Ok(bytes) = rtcp::packet::marshal(&[Box::new(feedback)]) {
+            self.recorder.feedback_sent.fetch_add(1, Ordering::Relaxed);
+            self.link.send_rtcp(&bytes);
+        }
+    }
+
     fn report(&mut self, streams: &mut Streams, now: Instant) {
+        let bytes = self.live.bytes.load(Ordering::Relaxed);
+        if let Some(arrivals) = &mut streams.arrivals {
+            arrivals.receives((bytes - streams.reported_bytes) as f64 * 8.0 / REPORT_EVERY.as_secs_f64());
+        }
+        streams.reported_bytes = bytes;
         let mut reports = Vec::new();
         for (ssrc, stream) in streams.by_ssrc.iter_mut().filter(|(_, stream)| !stream.rtx) {
             let (fraction_lost, total_lost, last_sequence_number, jitter) = stream.reception.report();

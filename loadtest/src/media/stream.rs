@@ -18,6 +18,8 @@ use super::sent::SentLog;
 
 /// Bytes of payload at most: 1,200 bytes of RTP with header, extensions and tag stay below any path's MTU.
 const MTU: usize = 1_160;
+/// Bytes of a payload that are not the frame's, at most.
+const DESCRIPTOR: usize = 4;
 /// Packets kept to be sent again.
 const KEPT: usize = 512;
 /// Keyframes that are asked for within this time are one.
@@ -34,6 +36,8 @@ pub(crate) struct StreamIds {
     pub(crate) extensions: Vec<(u8, Bytes)>,
     /// As they stand on retransmissions.
     pub(crate) rtx_extensions: Vec<(u8, Bytes)>,
+    /// Id of the header extension with the transport's sequence number, which is set when a packet leaves.
+    pub(crate) transport_cc: Option<u8>,
 }
 
 /// A clip under way.
@@ -96,6 +100,23 @@ impl PacketStream {
         self.ids.ssrc
     }
 
+    pub(crate) fn codec(&self) -> Codec {
+        self.clip.codec
+    }
+
+    /// Id of the header extension for the transport's sequence number.
+    pub(crate) fn transport_cc(&self) -> Option<u8> {
+        self.ids.transport_cc
+    }
+
+    /// Lets a frame's time pass without sending it; what comes after it must begin with a keyframe.
+    pub(crate) fn skip(&mut self) {
+        self.timestamp = self.timestamp.wrapping_add(self.clip.ticks());
+        self.next = (self.next + 1) % self.clip.frames.len();
+        self.wants_key = true;
+        self.last_key = None;
+    }
+
     /// Goes on with a keyframe, as soon as the last one is old enough.
     pub(crate) fn want_key(&mut self) {
         self.wants_key = true;
@@ -108,7 +129,7 @@ impl PacketStream {
         }
         let index = self.next;
         let frame = &self.clip.frames[index];
-        let payloads = self.payloader.payload(MTU, &frame.data).unwrap_or_default();
+        let payloads = self.payloader.payload(even_payload(frame.data.len()), &frame.data).unwrap_or_default();
         let key = frame.key && self.clip.codec != Codec::Opus;
         if key {
             self.last_key = Some(now);
@@ -183,6 +204,13 @@ impl PacketStream {
     }
 }
 
+/// Bytes of payload in each packet of a frame of `len` bytes, so that all packets are about equal, as libwebrtc has it:
+/// the last one is large enough to know the frame by.
+fn even_payload(len: usize) -> usize {
+    let packets = len.div_ceil(MTU - DESCRIPTOR).max(1);
+    len.div_ceil(packets) + DESCRIPTOR
+}
+
 fn labelled(mut packet: Packet, extensions: &[(u8, Bytes)]) -> Packet {
     for (id, value) in extensions {
         // Ids and sizes were checked when they were negotiated.
@@ -206,6 +234,7 @@ mod tests {
             rtx: rtx.then_some((8, 97)),
             extensions: vec![(1, Bytes::from_static(b"0"))],
             rtx_extensions: vec![],
+            transport_cc: None,
         };
         PacketStream::new(ids, Arc::new(SentLog::new(clip)), 0, Instant::now())
     }
@@ -224,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_a_frame_are_about_equal_and_no_more_than_necessary() {
+        for len in [1, 1_155, 1_156, 1_157, 1_170, 2_313, 3_000, 100_000] {
+            let payload = even_payload(len);
+            let (fragment, least) = (payload - DESCRIPTOR, len.div_ceil(MTU - DESCRIPTOR));
+            let last = len - (len.div_ceil(fragment) - 1) * fragment;
+            assert!(payload <= MTU && len.div_ceil(fragment) == least, "{len}: {payload}");
+            assert!(last >= fragment - least, "{len}: {last} of {fragment} bytes");
+        }
+    }
+
+    #[test]
     fn a_wanted_keyframe_comes_as_soon_as_the_last_one_is_old_enough() {
         let mut stream = stream(false);
         let start = Instant::now();
@@ -234,6 +274,19 @@ mod tests {
         assert!(key(300), "though two more pictures would have come before the next");
         assert!(key(400), "the clip begins anew");
         assert!(!key(500));
+    }
+
+    #[test]
+    fn after_skipped_frames_comes_a_keyframe_in_its_own_time() {
+        let mut stream = stream(false);
+        let now = Instant::now();
+        let first = stream.frame(now, Duration::ZERO).packets.pop().unwrap().header;
+        (0..2).for_each(|_| stream.skip());
+        let later = stream.frame(now + Duration::from_millis(30), Duration::ZERO);
+        let header = &later.packets[0].header;
+        assert!(later.key);
+        assert_eq!(header.sequence_number, first.sequence_number + 1, "nothing is missing");
+        assert_eq!(header.timestamp - first.timestamp, 3 * 9_000);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestError {
-    #[error("{call}: {reason}")]
+    #[error("{call}: {reason}{}", hint(reason))]
     Unreachable { call: String, reason: String },
     #[error("{call}: status {status}{hint}")]
     Refused { call: String, status: u16, hint: &'static str },
@@ -41,6 +41,12 @@ impl Rest {
             .map_err(unreachable)?;
         let authorization = format!("Basic {}", STANDARD.encode(format!("OPENVIDUAPP:{secret}")));
         Ok(Self { client, url: url.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    /// Whether there is a server that takes the secret. Old ones have their configuration elsewhere.
+    pub(crate) async fn greet(&self) -> Result<(), RestError> {
+        let (status, _) = self.call(Method::GET, "/openvidu/api/config", None).await?;
+        if status == StatusCode::NOT_FOUND { Ok(()) } else { self.demand("GET config", status) }
     }
 
     /// Creates the session, or takes the one of that name that is there.
@@ -104,13 +110,22 @@ impl Rest {
     }
 }
 
+/// What to do about it.
+fn hint(reason: &str) -> &'static str {
+    if reason.contains("refused") {
+        "; does the server run? (Millrace: make run)"
+    } else if reason.contains("certificate") || reason.contains("UnknownIssuer") {
+        " (a self-signed certificate is accepted with --insecure)"
+    } else {
+        ""
+    }
+}
+
 /// The innermost cause, which says most.
 fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let text = cause.to_string();
-    let certificate = text.contains("certificate") || text.contains("UnknownIssuer");
-    if certificate { format!("{text} (a self-signed certificate is accepted with --insecure)") } else { text }
+    cause.to_string()
 }

@@ -29,6 +29,7 @@ pub(super) fn json(outcome: &Outcome) -> String {
         "examples": outcome.examples,
         "distributions": distributions,
         "samples": outcome.samples,
+        "metrics_error": outcome.metrics_error,
         "metrics": metrics.unwrap_or(Value::Null),
     });
     serde_json::to_string_pretty(&report).unwrap_or_default()

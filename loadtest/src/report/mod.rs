@@ -105,6 +105,10 @@ fn headline(outcome: &Outcome) -> Vec<(&'static str, String)> {
             "Keyframe requests and retransmissions at publishers",
             format!("{}, {}", outcome.keyframe_requests, outcome.retransmitted),
         ),
+        (
+            "Congestion feedback sent, received; sizes left out",
+            format!("{}, {}; {}", outcome.feedback_sent, outcome.feedback_received, outcome.paused_sizes),
+        ),
         ("Packets decrypted and compared", format!("{} of {}", outcome.measured.opened, outcome.measured.packets)),
         ("Server: processor, memory", format!("{}, {}", figure("server_cpu"), figure("server_memory"))),
         ("Server: processor time per packet sent", figure("server_cpu_per_packet")),
