@@ -2,7 +2,9 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-LOADTEST ?= --url https://localhost:4443 --secret MY_SECRET --rooms 2 --participants 4 --audio --duration 30s
+# The server that `make run` starts with the same environment, and what the bots do there.
+LOADTEST_SERVER ?= --url https://localhost:$(or $(HTTPS_PORT),4443) --secret $(or $(OPENVIDU_SECRET),MY_SECRET)
+LOADTEST ?= --rooms 2 --participants 4 --audio --duration 30s
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # How servers and clients of the benches are scheduled; on a machine with other work: make bench-fanout BENCH_AS="chrt -r 1"
 BENCH_AS ?=
@@ -87,7 +89,7 @@ bench-peers: ## The same load on other media servers beside ours; installs Janus
 
 loadtest: ## Bots in rooms of the server that `make run` started; LOADTEST="--rooms 10 ..." for others
 	deploy/install.sh ffmpeg
-	$(CARGO) run --release --locked -p millrace-loadtest --bin millrace-loadtest -- run $(LOADTEST)
+	$(CARGO) run --release --locked -p millrace-loadtest --bin millrace-loadtest -- run $(LOADTEST_SERVER) $(LOADTEST)
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

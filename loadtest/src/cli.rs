@@ -89,7 +89,7 @@ mod tests {
     fn the_command_line_of_the_readme_is_understood() {
         let line = "millrace-loadtest run --url https://localhost:4443 --secret MY_SECRET --rooms 10 --participants 8 \
                     --publishers 2 --video 720p --simulcast --audio --ramp 5/s --duration 60s --leave-and-rejoin 10% \
-                    --loss 2% --rtt 80ms --fail-if join_p99>1s --fail-if loss>1%";
+                    --loss 2% --rtt 80ms --fail-if join_p99>3s --fail-if loss>2%";
         let Command::Run { options, .. } = Cli::try_parse_from(line.split_whitespace()).unwrap().command;
         let plan = options.plan().unwrap();
         assert_eq!((plan.rooms, plan.fail_if.len(), plan.up.loss), (10, 2, 0.02));

@@ -93,6 +93,7 @@ impl fmt::Display for Figure {
             Unit::Seconds if value < 0.1 => write!(f, "{:.1} ms", value * 1e3),
             Unit::Seconds if value < 1.0 => write!(f, "{:.0} ms", value * 1e3),
             Unit::Seconds => write!(f, "{value:.2} s"),
+            Unit::Share if value == 0.0 || value == 1.0 => write!(f, "{:.0} %", value * 100.0),
             Unit::Share if value > 0.0 && value < 0.001 => write!(f, "{:.4} %", value * 100.0),
             Unit::Share => write!(f, "{:.2} %", value * 100.0),
             Unit::Count => write!(f, "{value:.0}"),

@@ -24,18 +24,18 @@ pub(super) fn page(outcome: &Outcome) -> String {
         escape(&outcome.plan.url)
     );
     if let Some(network) = network(outcome) {
-        let _ = write!(out, "<p class=\"sub\">Network, {}</p>", escape(&network));
+        let _ = write!(out, "<p class=\"sub\">Network {}</p>", escape(&network));
     }
     verdict(&mut out, outcome);
     tiles(&mut out, outcome);
+    errors(&mut out, outcome);
+    list(&mut out, "Read with care", &outcome.doubts());
     plots(&mut out, outcome);
     out.push_str("<h2>Figures</h2><div class=\"wrap\"><table>");
     for (name, value) in headline(outcome) {
         let _ = write!(out, "<tr><td>{}</td><td class=\"n\">{}</td></tr>", escape(name), escape(&value));
     }
     out.push_str("</table></div>");
-    errors(&mut out, outcome);
-    list(&mut out, "Read with care", &outcome.doubts());
     counters(&mut out, outcome);
     out.push_str(
         "<details><summary>All figures, by the names that --fail-if takes</summary><div class=\"wrap\"><table>",
@@ -63,8 +63,8 @@ fn tiles(out: &mut String, outcome: &Outcome) {
     let tiles = [
         ("flow_min", "of the streams flowed, at least"),
         ("streams", "streams expected"),
-        ("join_p99", "to join, 99 of 100"),
-        ("latency_p99", "one-way latency, 99 of 100"),
+        ("join_p99", "to join, at p99"),
+        ("latency_p99", "one-way latency, at p99"),
         ("loss", "of the packets lost"),
         ("freezes", "freezes"),
         ("server_cpu", "of a core for the server"),
@@ -83,9 +83,12 @@ fn tiles(out: &mut String, outcome: &Outcome) {
 fn plots(out: &mut String, outcome: &Outcome) {
     let measured: Vec<_> = outcome.measured_samples().map(|sample| sample.at).collect();
     let shade = measured.first().copied().zip(measured.last().copied());
-    let over_time = |name, class, value: fn(&Sample) -> Option<f64>| {
-        let during = outcome.samples.iter().filter(|sample| sample.phase != Phase::Leaving);
-        Line { name, class, points: during.filter_map(|sample| Some((sample.at, value(sample)?))).collect() }
+    let until_leaving = || outcome.samples.iter().filter(|sample| sample.phase != Phase::Leaving);
+    let x_range = until_leaving().next().zip(until_leaving().next_back()).map(|(first, last)| (first.at, last.at));
+    let over_time = |name, class, value: fn(&Sample) -> Option<f64>| Line {
+        name,
+        class,
+        points: until_leaving().filter_map(|sample| Some((sample.at, value(sample)?))).collect(),
     };
     let plot = |y_format, y_at_least, lines| Plot {
         x_label: "seconds; the measured time is shaded",
@@ -93,6 +96,7 @@ fn plots(out: &mut String, outcome: &Outcome) {
         x_format: |value| format!("{value:.1}").trim_end_matches(".0").to_owned(),
         lines,
         shade,
+        x_range,
         y_at_least,
     };
     let all = [
@@ -165,6 +169,7 @@ fn cumulative(histogram: &Histogram) -> Plot<'static> {
         x_format: seconds,
         lines: vec![Line { name: "share", class: "a", points: start.into_iter().chain(points).collect() }],
         shade: None,
+        x_range: None,
         y_at_least: 0.98,
     }
 }
@@ -230,15 +235,19 @@ fn plain(value: f64) -> String {
 }
 
 fn seconds(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { Figure { value, unit: Unit::Seconds }.to_string() }
+    if value == 0.0 { "0".to_owned() } else { Figure { value, unit: Unit::Seconds }.to_string().replace(".0 ", " ") }
 }
 
 fn bit_rate(value: f64) -> String {
-    if value >= 1e7 { format!("{:.0} Mb/s", value / 1e6) } else { format!("{:.0} kb/s", value / 1e3) }
+    match value {
+        0.0 => "0".to_owned(),
+        _ if value >= 1e7 => format!("{:.0} Mbit/s", value / 1e6),
+        _ => format!("{:.0} kbit/s", value / 1e3),
+    }
 }
 
 fn bytes(value: f64) -> String {
-    format!("{:.0} MB", value / 1e6)
+    if value == 0.0 { "0".to_owned() } else { format!("{:.0} MB", value / 1e6) }
 }
 
 fn escape(text: &str) -> String {

@@ -50,22 +50,26 @@ fn title(outcome: &Outcome) -> String {
 
 /// One line about the network that the bots pretend to have; `None`: none.
 fn network(outcome: &Outcome) -> Option<String> {
+    // Two decimals at most, and none that say nothing.
+    let short = |value: f64| format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    let percent = |share: f64| format!("{} %", short(share * 100.0));
+    let millis = |time: std::time::Duration| format!("{} ms", short(time.as_secs_f64() * 1e3));
     let describe = |conditions: &Conditions| {
         let mut parts = Vec::new();
         if conditions.loss > 0.0 {
-            parts.push(format!("loss {:.1} %", conditions.loss * 100.0));
+            parts.push(format!("loss {}", percent(conditions.loss)));
         }
         if !conditions.delay.is_zero() {
-            parts.push(format!("delay {:?}", conditions.delay));
+            parts.push(format!("delay {}", millis(conditions.delay)));
         }
         if !conditions.jitter.is_zero() {
-            parts.push(format!("jitter {:?}", conditions.jitter));
+            parts.push(format!("jitter {}", millis(conditions.jitter)));
         }
         if let Some(rate) = conditions.rate {
             parts.push(format!("rate {:.1} Mbit/s", rate as f64 / 1e6));
         }
         if conditions.reorder > 0.0 {
-            parts.push(format!("reordering {:.1} %", conditions.reorder * 100.0));
+            parts.push(format!("reordering {}", percent(conditions.reorder)));
         }
         if parts.is_empty() { "perfect".to_owned() } else { parts.join(", ") }
     };

@@ -27,6 +27,8 @@ pub(super) struct Plot<'a> {
     pub(super) lines: Vec<Line<'a>>,
     /// A part of the x axis that stands out.
     pub(super) shade: Option<(f64, f64)>,
+    /// The x axis' ends; `None`: those of the points.
+    pub(super) x_range: Option<(f64, f64)>,
     /// The y axis reaches at least this.
     pub(super) y_at_least: f64,
 }
@@ -36,8 +38,10 @@ impl Plot<'_> {
     pub(super) fn draw(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         points().next()?;
-        let x_low = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-        let x_high = points().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
+        let ends = || (f64::INFINITY, f64::NEG_INFINITY);
+        let (x_low, x_high) = self
+            .x_range
+            .unwrap_or_else(|| points().fold(ends(), |(low, high), (value, _)| (low.min(*value), high.max(*value))));
         if x_high <= x_low {
             return None;
         }
@@ -134,6 +138,7 @@ mod tests {
             x_format: |value| value.to_string(),
             lines: vec![line],
             shade: Some((100.0, 5_000.0)),
+            x_range: None,
             y_at_least: 0.0,
         };
         let svg = plot.draw().unwrap();

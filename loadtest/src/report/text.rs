@@ -15,7 +15,7 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     line(&title(outcome));
     line(&format!("measured for {:.0} s against {}", outcome.seconds, outcome.plan.url));
     if let Some(network) = network(outcome) {
-        line(&network);
+        line(&format!("network {network}"));
     }
     line("");
     let rows = headline(outcome);
