@@ -89,6 +89,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value;
         match self.unit {
+            Unit::Seconds if value == 0.0 => f.write_str("0 s"),
             Unit::Seconds if value < 0.001 => write!(f, "{:.0} µs", value * 1e6),
             Unit::Seconds if value < 0.1 => write!(f, "{:.1} ms", value * 1e3),
             Unit::Seconds if value < 1.0 => write!(f, "{:.0} ms", value * 1e3),

@@ -227,11 +227,11 @@ fn count(value: f64) -> String {
 }
 
 fn percent(value: f64) -> String {
-    format!("{:.0} %", value * 100.0)
+    format!("{} %", plain((value * 1_000.0).round() / 10.0))
 }
 
 fn plain(value: f64) -> String {
-    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
+    format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn seconds(value: f64) -> String {
@@ -241,7 +241,7 @@ fn seconds(value: f64) -> String {
 fn bit_rate(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
-        _ if value >= 1e7 => format!("{:.0} Mbit/s", value / 1e6),
+        _ if value >= 1e6 => format!("{} Mbit/s", plain(value / 1e6)),
         _ => format!("{:.0} kbit/s", value / 1e3),
     }
 }
