@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::drivers::http::Http;
 use crate::drivers::{
     AUDIO_PAYLOAD_TYPE, ClientEnd, Counters, Driver, Failure, Media, Plan, Process, Server, ServerEnd,
-    VIDEO_PAYLOAD_TYPE,
+    VIDEO_PAYLOAD_TYPE, peers_folder,
 };
 
 const PROGRAM: &str = "/usr/bin/janus";
@@ -56,8 +56,7 @@ impl Janus {
     }
 
     fn preloads(self) -> Result<String, Failure> {
-        let own = std::env::current_exe()?;
-        let folder = own.parent().and_then(Path::parent).ok_or("no folder")?.join("bench/peers");
+        let folder = peers_folder()?;
         let mut wanted = vec!["loopback.so"];
         if self.is_tuned {
             wanted.push("libsrtp2.so.1");

@@ -5,6 +5,7 @@
 //! One small file per rival. A rival that is not there says so with the reason, and how to get it.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use dataplane_protocol::SrtpProfile;
 
@@ -150,6 +151,12 @@ pub trait Server {
 /// Every server that this bench knows, our own first.
 pub fn all() -> Vec<Box<dyn Driver>> {
     vec![Box::new(Millrace::default()), Box::new(Janus::tuned()), Box::new(Janus::as_packaged()), Box::new(Mediasoup)]
+}
+
+/// `target/bench/peers`, where the scripts in `bench/peers` put what rivals need.
+pub(crate) fn peers_folder() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe()?;
+    Ok(own.parent().and_then(Path::parent).ok_or("no folder")?.join("bench/peers"))
 }
 
 /// A profile's name in RFC 5764 and RFC 7714.
