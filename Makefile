@@ -82,8 +82,10 @@ bench-storm: ## A thousand clients that join the data plane at once
 	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
 	$(BENCH_AS) $(TARGET)/release/fanout storm
 
-bench-peers: ## The same load on other media servers beside ours; installs Janus from Debian's packages
+bench-peers: ## The same load on other media servers beside ours; installs and builds them first (about 15 minutes, once)
 	-bench/peers/janus.sh $(TARGET)/bench/peers
+	-bench/peers/mediasoup.sh $(TARGET)/bench/peers
+	-bench/peers/pion.sh $(TARGET)/bench/peers
 	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
 	$(BENCH_AS) $(TARGET)/release/fanout peers
 

@@ -58,7 +58,7 @@ sed -i "s/$tested/(operationType \& BIO_CB_RETURN) != 0/" mediasoup-sys/src/RTC/
 
 [ -x python/bin/python3 ] || python3 -m venv python
 libraries="$out/libsrtp2/lib/libsrtp2.a $(pkg-config --libs libuv openssl)"
-libraries="$libraries $(pkg-config --libs --static absl_flat_hash_map absl_flat_hash_set)"
+libraries="$libraries -Wl,-Bstatic $(pkg-config --libs --static absl_flat_hash_map absl_flat_hash_set) -Wl,-Bdynamic"
 build() {
     env -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET -u RUSTFLAGS \
         PYTHON="$work/python/bin/python3" \

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -136,7 +136,16 @@ impl Server for Running {
         let body = json!({
             "request": "join", "ptype": "subscriber", "room": publisher + 1, "streams": [{"feed": FEED}],
         });
-        let event = self.event(&handle, json!({"janus": "message", "body": body}))?;
+        // A publisher that is connected on its own side is not yet on Janus's, where it becomes a feed only then.
+        let started = Instant::now();
+        let event = loop {
+            match self.event(&handle, json!({"janus": "message", "body": body})) {
+                Err(error) if error.to_string().contains("No such feed") && started.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                outcome => break outcome?,
+            }
+        };
         let offer = event["jsep"]["sdp"].as_str().ok_or_else(|| format!("no offer: {event}"))?;
         let jsep =
             json!({"type": "answer", "trickle": false, "sdp": description(client, &offered_lines(offer), "recvonly")});

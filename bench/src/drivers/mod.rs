@@ -11,13 +11,16 @@ use dataplane_protocol::SrtpProfile;
 
 mod http;
 mod janus;
+mod lines;
 mod mediasoup;
 mod millrace;
+mod pion;
 mod process;
 
 pub use janus::Janus;
 pub use mediasoup::Mediasoup;
 pub use millrace::Millrace;
+pub use pion::Pion;
 pub use process::{Process, Usage, cpu_of_kernel_thread, steal_seconds};
 
 /// Why a driver, a server or a client did not do what was asked, for a person.
@@ -150,7 +153,13 @@ pub trait Server {
 
 /// Every server that this bench knows, our own first.
 pub fn all() -> Vec<Box<dyn Driver>> {
-    vec![Box::new(Millrace::default()), Box::new(Janus::tuned()), Box::new(Janus::as_packaged()), Box::new(Mediasoup)]
+    vec![
+        Box::new(Millrace::default()),
+        Box::new(Janus::tuned()),
+        Box::new(Janus::as_packaged()),
+        Box::new(Mediasoup),
+        Box::new(Pion),
+    ]
 }
 
 /// `target/bench/peers`, where the scripts in `bench/peers` put what rivals need.

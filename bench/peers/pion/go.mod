@@ -1,0 +1,3 @@
+module pion-under-test
+
+go 1.20
