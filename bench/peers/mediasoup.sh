@@ -21,7 +21,7 @@ fail() {
     echo "mediasoup.sh: $1" >&2
     exit 1
 }
-command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: the C++ libraries that mediasoup needs are taken from Debian"
+command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: the C++ libraries that it needs are Debian's"
 "$here/../libsrtp2.sh" "$out"
 
 echo "Preparing mediasoup ..."

@@ -22,8 +22,8 @@ as_root=()
 export DEBIAN_FRONTEND=noninteractive
 echo "Preparing pion ..."
 "${as_root[@]}" apt-get update -qq
-"${as_root[@]}" apt-get install -y -qq --no-install-recommends golang-github-pion-webrtc.v3-dev python3-venv util-linux \
-    >/dev/null
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends golang-github-pion-webrtc.v3-dev python3-venv \
+    util-linux >/dev/null
 
 work=$out/pion
 mkdir -p "$work/src"

@@ -1,5 +1,5 @@
-//! mediasoup: one worker for each of the plan's, and a WebRtcTransport with a socket of its own for each client.
-//! `bench/peers/mediasoup.sh` builds it.
+//! mediasoup: one worker for each of the plan's, and a WebRtcTransport for each client, all of a worker on one
+//! socket (its WebRtcServer). `bench/peers/mediasoup.sh` builds it.
 
 use crate::drivers::lines::{Library, start};
 use crate::drivers::{Driver, Failure, Plan, Server};

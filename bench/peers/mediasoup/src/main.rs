@@ -21,8 +21,8 @@ type Failure = Box<dyn std::error::Error>;
 const VERSION: &str = "0.33.1";
 const AUDIO_PAYLOAD_TYPE: u8 = 111;
 const VIDEO_PAYLOAD_TYPE: u8 = 96;
-/// Each transport has a port of its own.
-const PORTS: std::ops::RangeInclusive<u16> = 40_100..=60_000;
+/// Bytes asked of the kernel for each direction of a worker's socket, of which it grants what it is set to.
+const SOCKET_BUFFER: u32 = 4 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,8 +41,8 @@ enum Answer {
 
 /// What must live as long as the process.
 struct Server {
-    /// One for each worker, of which each is kept alive by its router.
-    routers: Vec<Router>,
+    /// One for each worker, and its socket, which all its transports share: that is cheaper than a socket for each.
+    workers: Vec<(Router, WebRtcServer)>,
     publishers: Vec<Vec<Producer>>,
     consumers: Vec<Consumer>,
     transports: Vec<WebRtcTransport>,
@@ -76,16 +76,28 @@ fn say(out: &mut impl Write, answer: &Answer) -> Result<(), Failure> {
 impl Server {
     async fn start(workers: usize) -> Result<Self, Failure> {
         let manager = WorkerManager::new();
-        let mut routers = Vec::new();
+        let listen = ListenInfo {
+            protocol: Protocol::Udp,
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            announced_address: None,
+            expose_internal_ip: false,
+            port: None,
+            port_range: None,
+            flags: None,
+            send_buffer_size: Some(SOCKET_BUFFER),
+            recv_buffer_size: Some(SOCKET_BUFFER),
+        };
+        let mut made = Vec::new();
         for _ in 0..workers.max(1) {
             let mut settings = WorkerSettings::default();
             settings.log_level = WorkerLogLevel::Error;
             settings.log_tags = Vec::new();
-            settings.rtc_port_range = PORTS;
             let worker = manager.create_worker(settings).await?;
-            routers.push(worker.create_router(RouterOptions::new(codecs())).await?);
+            let options = WebRtcServerOptions::new(WebRtcServerListenInfos::new(listen.clone()));
+            let socket = worker.create_webrtc_server(options).await?;
+            made.push((worker.create_router(RouterOptions::new(codecs())).await?, socket));
         }
-        Ok(Self { routers, publishers: Vec::new(), consumers: Vec::new(), transports: Vec::new() })
+        Ok(Self { workers: made, publishers: Vec::new(), consumers: Vec::new(), transports: Vec::new() })
     }
 
     async fn answer(&mut self, request: Request) -> Result<Answer, Failure> {
@@ -104,8 +116,7 @@ impl Server {
             Request::Subscribe { fingerprint, publisher } => {
                 let transport = self.transport(publisher, fingerprint).await?;
                 for producer in self.publishers.get(publisher).ok_or("no such publisher")? {
-                    let mut capabilities = RtpCapabilities::default();
-                    capabilities.codecs = codecs();
+                    let capabilities = RtpCapabilities { codecs: codecs(), ..RtpCapabilities::default() };
                     let options = ConsumerOptions::new(producer.id(), capabilities);
                     self.consumers.push(transport.consume(options).await?);
                 }
@@ -116,20 +127,11 @@ impl Server {
 
     /// A transport for a client that is the DTLS client and nominates.
     async fn transport(&self, publisher: usize, fingerprint: Vec<u8>) -> Result<WebRtcTransport, Failure> {
-        let listen = ListenInfo {
-            protocol: Protocol::Udp,
-            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            announced_address: None,
-            expose_internal_ip: false,
-            port: None,
-            port_range: None,
-            flags: None,
-            send_buffer_size: None,
-            recv_buffer_size: None,
-        };
-        let mut options = WebRtcTransportOptions::new(WebRtcTransportListenInfos::new(listen));
+        let (router, socket) = &self.workers[publisher % self.workers.len()];
+        let mut options = WebRtcTransportOptions::new_with_server(socket.clone());
+        options.enable_tcp = false;
         options.enable_bwe = false;
-        let transport = self.routers[publisher % self.routers.len()].create_webrtc_transport(options).await?;
+        let transport = router.create_webrtc_transport(options).await?;
         let value = fingerprint.try_into().map_err(|_| "a fingerprint of 32 bytes is wanted")?;
         let fingerprints = vec![DtlsFingerprint::Sha256 { value }];
         let dtls_parameters = DtlsParameters { role: DtlsRole::Client, fingerprints };
@@ -172,12 +174,11 @@ fn codecs() -> Vec<RtpCodecCapability> {
 
 /// One stream of a publisher, without header extensions.
 fn sent(kind: MediaKind, ssrc: u32) -> RtpParameters {
-    let mut parameters = RtpParameters::default();
-    parameters.codecs = codecs().into_iter().filter_map(|codec| as_sent(kind, codec)).collect();
-    let mut encoding = RtpEncodingParameters::default();
-    encoding.ssrc = Some(ssrc);
-    parameters.encodings = vec![encoding];
-    parameters
+    RtpParameters {
+        codecs: codecs().into_iter().filter_map(|codec| as_sent(kind, codec)).collect(),
+        encodings: vec![RtpEncodingParameters { ssrc: Some(ssrc), ..RtpEncodingParameters::default() }],
+        ..RtpParameters::default()
+    }
 }
 
 fn as_sent(wanted: MediaKind, codec: RtpCodecCapability) -> Option<RtpCodecParameters> {
