@@ -1,6 +1,6 @@
 //! Libraries as servers: a library's own part is a small program in `bench/peers`, which takes requests from this
-//! module as lines of JSON on a socket, and answers each with one. `publish` and `subscribe` tell it of a client and give the
-//! server's end.
+//! module as lines of JSON on a socket, and answers each with one. `publish` and `subscribe` tell it of a client and
+//! give the server's end.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
