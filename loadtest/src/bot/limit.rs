@@ -27,6 +27,8 @@ pub(crate) struct Limit {
     sent: usize,
     remb: Option<f64>,
     estimate: f64,
+    /// At the last look.
+    reduced: bool,
     lost: u64,
     told: u64,
     looked: Instant,
@@ -35,7 +37,7 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) fn new(sound: f64, sizes: Vec<f64>, now: Instant) -> Self {
         let estimate = Self::most(sound, &sizes);
-        Self { sound, sent: sizes.len(), sizes, remb: None, estimate, lost: 0, told: 0, looked: now }
+        Self { sound, sent: sizes.len(), sizes, remb: None, estimate, reduced: false, lost: 0, told: 0, looked: now }
     }
 
     /// The server's word, in bits per second.
@@ -53,7 +55,11 @@ impl Limit {
     pub(crate) fn sizes(&mut self, now: Instant) -> usize {
         if now - self.looked >= LOOK_EVERY && self.told >= ENOUGH {
             let loss = self.lost as f64 / self.told as f64;
-            if loss > MUCH_LOSS {
+            // What is told right after a reduction is about what was sent before it, and of the smallest size there is
+            // no less: the estimate would only take long to come back.
+            let reduced = std::mem::take(&mut self.reduced);
+            if loss > MUCH_LOSS && !reduced && self.sent > 1 {
+                self.reduced = true;
                 self.estimate = self.estimate.min(self.sending()) * (1.0 - loss / 2.0);
             } else if loss < LITTLE_LOSS {
                 self.estimate = (self.estimate * RAISE).min(Self::most(self.sound, &self.sizes));
@@ -146,6 +152,18 @@ mod tests {
         assert!(seconds > 3, "not at once, but after {seconds} s");
         limit.heard_feedback(&feedback(20));
         assert_eq!(limit.sizes(at(seconds + 1)), 2, "5 % is neither much nor little");
+    }
+
+    #[test]
+    fn loss_that_goes_on_does_not_keep_sizes_away_for_long() {
+        let start = Instant::now();
+        let mut limit = Limit::new(0.0, vec![100e3, 400e3], start);
+        let mut after = |seconds, nth| {
+            limit.heard_feedback(&feedback(nth));
+            limit.sizes(start + Duration::from_secs(seconds))
+        };
+        assert!((1..10).all(|seconds| after(seconds, 5) == 1));
+        assert!((10..20).any(|seconds| after(seconds, 0) == 2));
     }
 
     #[test]
