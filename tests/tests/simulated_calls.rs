@@ -297,6 +297,29 @@ fn without_rtx_a_repetition_is_the_same_packet() {
 }
 
 #[test]
+fn no_index_ever_seals_two_different_packets() {
+    // Little jitter, so that frames arrive as batches and are padded; losses, so that packets are repeated.
+    let link = Link { loss: 0.05, jitter: Duration::from_micros(1), ..Link::CLEAN };
+    for seed in 40..48 {
+        let mut world = World::new(seed, 2, link, GCM);
+        world.add(ClientKind::Publisher, 0);
+        for (rtx, worker) in [(false, 0), (false, 1), (true, 0)] {
+            world.add(ClientKind::Subscriber { publisher: 0, rtx, layers: 1 }, worker);
+        }
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.resealed, 0, "seed {seed}");
+        let snapshots = world.snapshots();
+        let repeated =
+            snapshots.iter().flat_map(|part| &part.subscriptions).map(|info| info.retransmitted).sum::<u64>();
+        assert!(repeated > 50, "seed {seed}: {repeated}");
+        for client in &world.clients[1..] {
+            let seen = &client.received;
+            assert!(seen.padded > 50 && seen.corrupt == 0, "seed {seed}: {} padded", seen.padded);
+        }
+    }
+}
+
+#[test]
 fn a_nack_that_was_not_negotiated_repeats_nothing() {
     let mut world = call(19, 1, Link::CLEAN, GCM, &[0]);
     world.run(Duration::from_secs(2));

@@ -411,6 +411,7 @@ impl Client {
             return;
         };
         let bytes = &bytes[..opened.len];
+        self.received.padded += u64::from(header.padding);
         let payload = &bytes[header.header_len..][..payload_len(bytes, &header).expect("padding")];
         let mid = ext::element(bytes, &header, 9).expect("mid").to_vec();
         match (header.payload_type, &*mid) {

@@ -48,9 +48,10 @@ impl Part {
         payload.extend(self.part.to_be_bytes());
         payload.extend(self.parts.to_be_bytes());
         payload.push(self.layer);
-        let seed = (u64::from(self.layer) << 48) | (u64::from(self.frame) << 16) | u64::from(self.part);
-        let mut random = Random::new(seed);
-        let rest = 900 + random.below(200) as usize;
+        let frame = (u64::from(self.layer) << 48) | (u64::from(self.frame) << 16);
+        // As browsers split a frame: packets about equally long, the longer ones last.
+        let rest = 900 + Random::new(frame).below(200) as usize + usize::from(2 * self.part >= self.parts);
+        let mut random = Random::new(frame | u64::from(self.part));
         payload.extend((0..rest).map(|_| random.next() as u8));
     }
 

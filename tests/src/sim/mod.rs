@@ -10,8 +10,11 @@ mod received;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
+use dataplane_core::wire::demux;
+use dataplane_core::wire::rtp::RtpHeader;
 use dataplane_core::{
     Claims, Datagram, Duration, HandshakeInput, Instant, Limits, Output, Path, Registry, RegistryLimits, Shard,
     ShardCommand, ShardConfig, SrtpKeys, TxBatch,
@@ -98,6 +101,10 @@ pub struct World {
     /// Transport ids, by client.
     transports: HashMap<u64, usize>,
     profile: SrtpProfile,
+    /// Hashes of the sealed RTP packets that clients were sent, by client, SSRC and sequence number.
+    sealed: HashMap<(usize, u32, u16), u64>,
+    /// Datagrams that differ from what the same client was sent under the same SSRC and sequence number before.
+    pub resealed: u64,
 }
 
 impl World {
@@ -128,6 +135,8 @@ impl World {
             batch: TxBatch::new(1 << 20, 1_024),
             transports: HashMap::new(),
             profile,
+            sealed: HashMap::new(),
+            resealed: 0,
         }
     }
 
@@ -194,7 +203,8 @@ impl World {
 
     /// Puts a datagram of anybody on a worker's socket, past the network.
     pub fn inject(&mut self, worker: u32, from: SocketAddr, bytes: &[u8]) {
-        self.receive(worker, from, bytes);
+        self.take_in(worker, from, bytes);
+        self.settle(worker as usize);
     }
 
     /// Sum over all shards of what they dropped for this reason.
@@ -235,18 +245,26 @@ impl World {
     }
 
     fn step(&mut self) {
+        // What arrives at one instant is one batch, as a worker receives it.
+        let mut touched = vec![false; self.shards.len()];
         while let Some(Reverse(flight)) = self.flights.pop() {
             if flight.at > self.now {
                 self.flights.push(Reverse(flight));
                 break;
             }
             match flight.to {
-                Destination::Host { worker, from } => self.receive(worker, from, &flight.bytes),
+                Destination::Host { worker, from } => {
+                    self.take_in(worker, from, &flight.bytes);
+                    touched[worker as usize] = true;
+                }
                 Destination::Client(number) => {
                     self.clients[number].handle_datagram(self.now, &flight.bytes);
                     self.flush_client(number);
                 }
             }
+        }
+        for worker in touched.iter().enumerate().filter_map(|(worker, touched)| touched.then_some(worker)) {
+            self.settle(worker);
         }
         for number in 0..self.clients.len() {
             if self.clients[number].next_timeout() <= self.now {
@@ -262,13 +280,12 @@ impl World {
         }
     }
 
-    fn receive(&mut self, worker: u32, from: SocketAddr, bytes: &[u8]) {
+    fn take_in(&mut self, worker: u32, from: SocketAddr, bytes: &[u8]) {
         let shard = &mut self.shards[worker as usize];
         let buffer = shard.receive_buffer().expect("a free buffer");
         shard.buffer_mut(buffer)[..bytes.len()].copy_from_slice(bytes);
         let path = Path { remote: from, local: HOST };
         shard.handle_datagram(self.now, &self.claims, Datagram { buffer, len: bytes.len(), path });
-        self.settle(worker as usize);
     }
 
     /// Sends what a shard has to send and delivers what it has to tell, until it is quiet.
@@ -279,6 +296,7 @@ impl World {
             self.batch.clear();
             for (path, bytes) in sent {
                 if let Some(number) = self.clients.iter().position(|client| client.address() == path.remote) {
+                    self.note_sealed(number, &bytes);
                     self.send(Destination::Client(number), bytes);
                 }
             }
@@ -286,8 +304,28 @@ impl World {
                 break;
             }
         }
+        // Messages of one turn are one batch to the other workers too.
+        let mut touched = vec![false; self.shards.len()];
         while let Some(output) = self.shards[worker].poll_output() {
-            self.route(worker, output);
+            if let Output::Peer { worker: to, message } = output {
+                self.shards[to as usize].handle_peer(self.now, &self.claims, worker as u32, message);
+                touched[to as usize] = true;
+            } else {
+                self.route(worker, output);
+            }
+        }
+        for worker in touched.iter().enumerate().filter_map(|(worker, touched)| touched.then_some(worker)) {
+            self.settle(worker);
+        }
+    }
+
+    fn note_sealed(&mut self, client: usize, bytes: &[u8]) {
+        if let (demux::Packet::Rtp, Ok(header)) = (demux::classify(bytes), RtpHeader::parse(bytes)) {
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            let hash = hasher.finish();
+            let before = self.sealed.insert((client, header.ssrc, header.sequence), hash);
+            self.resealed += u64::from(before.is_some_and(|before| before != hash));
         }
     }
 

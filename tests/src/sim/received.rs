@@ -38,6 +38,8 @@ pub struct Received {
     pub repaired: u64,
     /// Packets that the replay window or the sequence showed to have come twice.
     pub duplicates: u64,
+    /// Packets with padding.
+    pub padded: u64,
     /// Audio packets.
     pub audio: u64,
     /// Video packets by their outgoing sequence number, unwrapped.
