@@ -120,7 +120,8 @@ impl TxBatch {
 }
 
 impl TxRun {
-    /// Whether a datagram of `len` bytes to the same destination can follow: the last one was full, and this one is not longer.
+    /// Whether a datagram of `len` bytes to the same destination can follow: the last one was full, and this one is not
+    /// longer.
     fn takes(&self, len: usize) -> bool {
         len <= self.segment
             && self.len == self.segment * self.count
