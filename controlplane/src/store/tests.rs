@@ -93,17 +93,17 @@ fn the_log_stays_short_however_many_commit() {
     let limits = Limits { look: Duration::from_millis(5), taken: 64 << 10, begun_anew: 256 << 10 };
     let store = SqliteStore::with_limits(&path, limits).unwrap();
     let log = folder.0.join(format!("{DATABASE}-wal"));
-    let (mut longest, mut written) = (0, 0);
-    // Until so much has been written that a log that never begins anew would be seen.
+    // A log that never begins anew is longer than what was written, always. How soon another one does is up to the system.
+    let mut written = 0;
     for number in 0.. {
         store.commit(&[put("s", 1, &(number % 100).to_string(), &[number as u8; 1000])]).unwrap();
         written += 1000;
-        longest = longest.max(std::fs::metadata(&log).unwrap().len());
-        if written > 40 << 20 {
+        let len = std::fs::metadata(&log).unwrap().len();
+        if written >= 4 << 20 && len < written / 10 {
             break;
         }
+        assert!(written < 100 << 20, "the log has {len} bytes");
     }
-    assert!(longest < 30 << 20, "{longest}");
     assert_eq!(store.load().unwrap().len(), 100);
 }
 
