@@ -59,6 +59,12 @@ pub struct Config {
     #[arg(long, env = "MILLRACE_HANDSHAKE_TIMEOUT_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
     pub handshake_timeout_ms: u32,
 
+    /// Where clients' packets are received: `auto` gives a publisher and its subscribers to one worker, and the kernel a
+    /// BPF program that delivers their packets there, where it permits that (CAP_BPF); `off` lets the kernel's hash
+    /// decide
+    #[arg(long, env = "MILLRACE_STEER", value_enum, default_value_t = Steer::Auto)]
+    pub steer: Steer,
+
     /// Whether to pin each worker to a core
     #[arg(long, env = "MILLRACE_PIN", default_value_t = true, action = ArgAction::Set)]
     pub pin: bool,
@@ -84,6 +90,7 @@ impl Config {
             max_transports: 10_000,
             max_handshakes: 256,
             handshake_timeout_ms: 20_000,
+            steer: Steer::Auto,
             pin: true,
             gso: Gso::Auto,
         }
@@ -133,6 +140,15 @@ pub enum LogFormat {
     Human,
     /// One JSON object per line.
     Json,
+}
+
+/// Whether to decide which worker a client's packets reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Steer {
+    /// If there are several workers and the kernel permits it.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Whether to use `UDP_SEGMENT`.

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use dataplane_core::{Registry, RegistryLimits, ShardCommand, ShardSnapshot};
 use dataplane_protocol::{
     Command, Done, ErrorCode, Event, Failure, FromDataPlane, HelloReply, Message, Outcome, Reply, Stats, ToDataPlane,
-    WorkerStats, encode,
+    TransportId, WorkerStats, encode,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::handoff::{ClaimTable, Report, WorkerPort};
 use crate::handshake;
+use crate::placement::Placement;
 use crate::telemetry::HandshakeCounters;
 use crate::worker::Clock;
 
@@ -50,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) limits: RegistryLimits,
     pub(crate) workers: Vec<WorkerPort>,
+    /// Chooses the workers of new transports; without it the first check does.
+    pub(crate) placement: Option<Placement>,
     pub(crate) claims: Arc<ClaimTable>,
     pub(crate) handshakes: mpsc::Sender<handshake::Input>,
     pub(crate) handshake_counters: Arc<HandshakeCounters>,
@@ -79,6 +82,7 @@ struct Control {
     clock: Clock,
     registry: Registry,
     workers: Vec<WorkerPort>,
+    placement: Option<Placement>,
     claims: Arc<ClaimTable>,
     handshakes: mpsc::Sender<handshake::Input>,
     handshake_counters: Arc<HandshakeCounters>,
@@ -112,6 +116,7 @@ impl Control {
             clock: setup.clock,
             registry: Registry::new(setup.limits),
             workers: setup.workers,
+            placement: setup.placement,
             claims: setup.claims,
             handshakes: setup.handshakes,
             handshake_counters: setup.handshake_counters,
@@ -216,8 +221,11 @@ impl Control {
         // The handshake thread must know a transport before a worker can claim it.
         for command in &applied.commands {
             match command {
-                ShardCommand::CreateTransport { spec, .. } => {
+                ShardCommand::CreateTransport { slot, spec } => {
                     let transport = spec.transport.into();
+                    if let Some(placement) = &mut self.placement {
+                        self.claims.assign(*slot, placement.place(transport, spec.near.map(TransportId)));
+                    }
                     self.tell(handshake::Input::Create { transport, remote: spec.remote.clone() }).await;
                 }
                 ShardCommand::SetRemote { transport, remote } => {
@@ -225,6 +233,9 @@ impl Control {
                     self.tell(handshake::Input::SetRemote { transport, remote }).await;
                 }
                 ShardCommand::RemoveTransport(transport) => {
+                    if let Some(placement) = &mut self.placement {
+                        placement.remove(*transport);
+                    }
                     self.tell(handshake::Input::Remove { transport: *transport }).await;
                 }
                 ShardCommand::Publish(_)

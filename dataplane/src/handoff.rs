@@ -19,8 +19,10 @@ const RING_BYTES: usize = 8 << 20;
 
 /// A claim nobody has made.
 const UNCLAIMED: u32 = u32::MAX;
+/// Set in a slot that only the worker in its lower bits may claim.
+const ASSIGNED: u32 = 1 << 31;
 
-/// Who owns each transport: one atomic per slot.
+/// Who owns each transport, or is to: one atomic per slot.
 pub(crate) struct ClaimTable {
     slots: Box<[AtomicU32]>,
 }
@@ -28,6 +30,13 @@ pub(crate) struct ClaimTable {
 impl ClaimTable {
     pub(crate) fn new(slots: u32) -> Self {
         Self { slots: (0..slots).map(|_| AtomicU32::new(UNCLAIMED)).collect() }
+    }
+
+    /// Decides which worker may claim the transport in a slot. Only before any worker knows of it.
+    pub(crate) fn assign(&self, slot: u32, worker: u32) {
+        if let Some(owner) = self.slots.get(slot as usize) {
+            owner.store(ASSIGNED | worker, Ordering::Release);
+        }
     }
 
     /// Makes a slot claimable again. Only once every worker has dropped the transport that had it.
@@ -41,15 +50,20 @@ impl ClaimTable {
 impl Claims for ClaimTable {
     fn owner(&self, slot: u32) -> Option<u32> {
         let owner = self.slots.get(slot as usize)?.load(Ordering::Acquire);
-        (owner != UNCLAIMED).then_some(owner)
+        (owner & ASSIGNED == 0).then_some(owner)
     }
 
     fn claim(&self, slot: u32, worker: u32) -> u32 {
         let Some(owner) = self.slots.get(slot as usize) else { return worker };
-        match owner.compare_exchange(UNCLAIMED, worker, Ordering::AcqRel, Ordering::Acquire) {
+        let claim = |from| owner.compare_exchange(from, worker, Ordering::AcqRel, Ordering::Acquire);
+        match claim(UNCLAIMED).or_else(|_| claim(ASSIGNED | worker)) {
             Ok(_) => worker,
-            Err(earlier) => earlier,
+            Err(earlier) => earlier & !ASSIGNED,
         }
+    }
+
+    fn is_assigned(&self, slot: u32, worker: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|owner| owner.load(Ordering::Acquire) == ASSIGNED | worker)
     }
 }
 
@@ -221,6 +235,20 @@ mod tests {
         assert_eq!(table.owner(5), None);
         assert_eq!(table.claim(5, 3), 3);
         assert_eq!(table.owner(64), None);
+    }
+
+    #[test]
+    fn an_assigned_slot_is_owned_once_its_worker_claims_it_and_by_no_other() {
+        let table = ClaimTable::new(2);
+        table.assign(1, 3);
+        assert_eq!((table.owner(1), table.is_assigned(1, 3), table.is_assigned(1, 0)), (None, true, false));
+        assert_eq!(table.claim(1, 0), 3);
+        assert_eq!(table.owner(1), None);
+        assert_eq!(table.claim(1, 3), 3);
+        assert_eq!((table.owner(1), table.is_assigned(1, 3)), (Some(3), false));
+        table.reset(1);
+        assert_eq!(table.claim(1, 0), 0);
+        assert!(!table.is_assigned(0, 0), "not assigned to anybody");
     }
 
     #[test]

@@ -21,17 +21,23 @@ mod control;
 mod handoff;
 mod handshake;
 pub mod net;
+mod placement;
 mod telemetry;
 mod worker;
 
-pub use config::{Announced, Config, Gso, LogFormat};
+pub use config::{Announced, Config, Gso, LogFormat, Steer};
 pub use telemetry::init_logging;
 
 use control::ControlSocket;
 use handoff::{ClaimTable, Doorbell, Rings, WorkerPort, worker_port};
-use net::{KERNEL_BUFFER, MediaSocket, bind_group, own_addresses};
+use net::{KERNEL_BUFFER, MediaSocket, Steering, bind_group, own_addresses};
+use placement::Placement;
 use telemetry::HandshakeCounters;
 use worker::{Clock, poll_with_doorbell};
+
+/// Flows that the kernel can be told of for each transport that there may be: one, and what rebinding NATs and second
+/// addresses add.
+const FLOWS_PER_TRANSPORT: u32 = 4;
 
 /// Why the data plane cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +156,24 @@ fn warn_of_small_buffers(sockets: &[Vec<MediaSocket>]) {
     }
 }
 
+/// The kernel's table of flows, where it is wanted and there is a choice of workers. Without it everything works, by hash.
+fn steering(config: &Config, sockets: &[Vec<MediaSocket>]) -> Option<Arc<Steering>> {
+    if config.steer == Steer::Off || sockets.len() < 2 {
+        return None;
+    }
+    match Steering::attach(sockets, config.max_transports.saturating_mul(FLOWS_PER_TRANSPORT)) {
+        Ok(steering) => Some(Arc::new(steering)),
+        Err(error) => {
+            tracing::info!(
+                %error,
+                "the kernel's hash decides which worker a client reaches, and small rooms spread over all of them: run \
+                 with CAP_BPF to keep each on one, or with --steer off to leave it so"
+            );
+            None
+        }
+    }
+}
+
 /// Starts the data plane.
 ///
 /// # Errors
@@ -183,7 +207,14 @@ pub fn run(config: &Config) -> Result<Running, Error> {
     let claims = Arc::new(ClaimTable::new(config.max_transports));
     let (report_tx, reports) = mpsc::channel(control::REPORT_QUEUE);
     let (handshake_tx, handshake_inputs) = mpsc::channel(handshake::INPUT_QUEUE);
-    let shared = WorkersShared { clock, claims: Arc::clone(&claims), report_tx, handshake_tx: handshake_tx.clone() };
+    let shared = WorkersShared {
+        clock,
+        claims: Arc::clone(&claims),
+        steering: steering(config, &sockets),
+        report_tx,
+        handshake_tx: handshake_tx.clone(),
+    };
+    let is_steered = shared.steering.is_some();
     let ports = start_workers(config, sockets, shared, &mut running, &failure_tx)?;
 
     let counters = Arc::new(HandshakeCounters::default());
@@ -204,6 +235,7 @@ pub fn run(config: &Config) -> Result<Running, Error> {
         clock,
         limits: RegistryLimits::for_transports(config.max_transports),
         workers: ports,
+        placement: is_steered.then(|| Placement::new(workers)),
         claims,
         handshakes: handshake_tx,
         handshake_counters: counters,
@@ -219,6 +251,7 @@ pub fn run(config: &Config) -> Result<Running, Error> {
 struct WorkersShared {
     clock: Clock,
     claims: Arc<ClaimTable>,
+    steering: Option<Arc<Steering>>,
     report_tx: mpsc::Sender<handoff::Report>,
     handshake_tx: mpsc::Sender<handshake::Input>,
 }
@@ -259,6 +292,7 @@ fn start_workers(
             rings: Arc::clone(&rings),
             doorbells: doorbells.clone(),
             claims: Arc::clone(&shared.claims),
+            steering: shared.steering.clone(),
             reports: shared.report_tx.clone(),
             handshakes: shared.handshake_tx.clone(),
             stop: Arc::clone(&running.stop),

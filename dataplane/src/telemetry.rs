@@ -67,6 +67,10 @@ pub(crate) struct ShellCounters {
     pub(crate) panics: u64,
     /// Events dropped because the control thread did not keep up.
     pub(crate) control_queue_full: u64,
+    /// Flows that the kernel was told to deliver here.
+    pub(crate) flows_steered: u64,
+    /// Flows that it would not be told of.
+    pub(crate) flows_unsteered: u64,
     /// DTLS datagrams dropped because the handshake thread did not keep up.
     pub(crate) handshake_queue_full: u64,
 }
@@ -85,6 +89,8 @@ impl ShellCounters {
         stats.send_runs = send.runs;
         stats.gso = self.gso;
         stats.panics = self.panics;
+        stats.flows_steered = self.flows_steered;
+        stats.flows_unsteered = self.flows_unsteered;
         stats.loops = self.loops.turns;
         stats.busy_ns = self.loops.busy_ns;
         stats.loop_time_us_log2 = self.loops.buckets.to_vec();

@@ -6,13 +6,14 @@
 //! waiting, so that no source of work starves another.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use core_affinity::CoreId;
-use dataplane_core::{BufferId, Claims, Datagram, Instant, Output, Shard, ShardConfig, TxBatch};
+use dataplane_core::{BufferId, Claims, Datagram, Instant, Output, PeerMessage, Shard, ShardConfig, TxBatch};
 use dataplane_protocol::TransportId;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -21,7 +22,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::handoff::{ClaimTable, Doorbell, Report, Rings, WorkerInbox};
 use crate::handshake;
-use crate::net::{BATCH, MediaSocket, Receiver, Sender, Slots};
+use crate::net::{BATCH, MediaSocket, Receiver, Sender, Slots, Steering};
 use crate::telemetry::ShellCounters;
 
 /// Commands carried out per turn.
@@ -89,6 +90,7 @@ pub(crate) struct Setup {
     pub(crate) rings: Arc<Rings>,
     pub(crate) doorbells: Vec<Arc<Doorbell>>,
     pub(crate) claims: Arc<ClaimTable>,
+    pub(crate) steering: Option<Arc<Steering>>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) handshakes: mpsc::Sender<handshake::Input>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -123,6 +125,7 @@ struct Worker {
     doorbells: Vec<Arc<Doorbell>>,
     /// Workers with new messages of this turn.
     touched: Vec<bool>,
+    steering: Option<Arc<Steering>>,
     reports: mpsc::Sender<Report>,
     handshakes: mpsc::Sender<handshake::Input>,
     /// Claims that the handshake thread has not been told yet.
@@ -155,6 +158,7 @@ impl Worker {
             inbox: setup.inbox,
             touched: vec![false; setup.doorbells.len()],
             rings: setup.rings,
+            steering: setup.steering,
             doorbells: setup.doorbells,
             reports: setup.reports,
             handshakes: setup.handshakes,
@@ -252,6 +256,10 @@ impl Worker {
                 && let Some(message) = self.rings.pop(from, own)
             {
                 taken += 1;
+                // A transport's first datagram may be here before its command was looked for; it is in the queue by now.
+                if matches!(message, PeerMessage::Datagram { .. }) {
+                    self.take_commands(now);
+                }
                 self.core.call(now, |shard, claims| shard.handle_peer(now, claims, from as u32, message));
             }
             is_more |= taken == PEER_BATCH;
@@ -322,6 +330,12 @@ impl Worker {
                     }
                 }
                 Output::Claimed { transport } => self.untold_claims.push(transport),
+                Output::FlowHere { remote } => self.steer(remote),
+                Output::FlowGone { remote } => {
+                    if let Some(steering) = &self.steering {
+                        steering.release(remote, self.index);
+                    }
+                }
                 Output::Peer { worker, message } => {
                     let to = worker as usize;
                     if self.rings.push(self.index as usize, to, message) {
@@ -331,6 +345,15 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells the kernel to deliver what comes from `remote` to this worker.
+    fn steer(&mut self, remote: SocketAddr) {
+        match self.steering.as_ref().map(|steering| steering.steer(remote, self.index)) {
+            Some(Ok(())) => self.counters.flows_steered += 1,
+            Some(Err(_)) => self.counters.flows_unsteered += 1,
+            None => {}
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use common::{Client, PASSWORD, PATIENCE, Server};
 use dataplane_protocol::{
     Codec, CodecParameters, Command, CreateTransport, DtlsRole, ExtensionKind, Fingerprint, HeaderExtension, MediaKind,
-    Publish, RemoteParameters, Subscribe, TransportState,
+    Publish, RemoteParameters, Stats, Subscribe, TransportState, WorkerStats,
 };
 use millrace_loadtest::{Identity, Offer, Packet, Peer, SrtpProtectionProfile};
 use rtp::header::Header;
@@ -80,7 +80,12 @@ fn await_remote_port(control: &mut Client, transport: u64, port: u16) {
     }
 }
 
-async fn connect(server: &Server, control: &mut Client, transport: u64, profile: SrtpProtectionProfile) -> Peer {
+async fn connect(
+    server: &Server,
+    control: &mut Client,
+    (transport, near): (u64, Option<u64>),
+    profile: SrtpProtectionProfile,
+) -> Peer {
     let identity = Identity::generate("peer", "passwordOfThePeer00000001").unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.der());
     control.done(Command::CreateTransport(CreateTransport {
@@ -94,6 +99,7 @@ async fn connect(server: &Server, control: &mut Client, transport: u64, profile:
             dtls_role: DtlsRole::Server as i32,
         }),
         label: String::new(),
+        near,
     }));
     let offer = Offer {
         server: SocketAddr::from(([127, 0, 0, 1], server.media_port())),
@@ -109,10 +115,16 @@ async fn connect(server: &Server, control: &mut Client, transport: u64, profile:
 }
 
 impl Call {
+    /// Subscribers anywhere.
     async fn start(workers: u16, profiles: &[SrtpProtectionProfile]) -> Self {
+        Self::start_near(workers, profiles, None).await
+    }
+
+    /// Subscribers near this transport.
+    async fn start_near(workers: u16, profiles: &[SrtpProtectionProfile], near: Option<u64>) -> Self {
         let server = Server::start(workers);
         let mut control = server.client();
-        let publisher = connect(&server, &mut control, PUBLISHER, GCM_128).await;
+        let publisher = connect(&server, &mut control, (PUBLISHER, None), GCM_128).await;
         control.done(Command::Publish(Publish {
             track: TRACK,
             transport: PUBLISHER,
@@ -125,7 +137,7 @@ impl Call {
         let mut subscribers = Vec::new();
         for (n, profile) in profiles.iter().enumerate() {
             let transport = 100 + n as u64;
-            subscribers.push(connect(&server, &mut control, transport, *profile).await);
+            subscribers.push(connect(&server, &mut control, (transport, near), *profile).await);
             control.done(Command::Subscribe(Subscribe {
                 subscription: transport,
                 transport,
@@ -256,6 +268,27 @@ fn peers_behind_a_forgetful_nat_keep_their_call() {
         let claims: u64 = call.control.stats().workers.iter().map(|worker| worker.claims).sum();
         assert!(handed(&mut call) > 0, "no move ended on the other worker");
         assert_eq!(claims, 3, "owners stay");
+    });
+}
+
+#[test]
+fn subscribers_near_their_publisher_are_on_its_worker_and_the_kernel_delivers_there() {
+    runtime().block_on(async {
+        let mut call = Call::start_near(2, &[GCM_128, GCM_256, CM, GCM_128, CM], Some(PUBLISHER)).await;
+        let before = call.control.stats();
+        if before.workers.iter().map(|worker| worker.flows_steered).sum::<u64>() == 0 {
+            eprintln!("not tested: the kernel does not permit BPF programs here");
+            return;
+        }
+        call.exchange(20).await;
+        let workers: Vec<_> = call.control.snapshot().transports.iter().map(|known| known.worker).collect();
+        assert_eq!(workers, [workers[0]; 6]);
+        let after = call.control.stats();
+        let sum = |stats: &Stats, count: fn(&WorkerStats) -> u64| stats.workers.iter().map(count).sum::<u64>();
+        assert_eq!(sum(&after, |worker| worker.cross_media_out), 0);
+        let crossed = |stats: &Stats| sum(stats, |worker| worker.cross_datagrams_out);
+        assert_eq!(crossed(&after), crossed(&before), "none after the first checks");
+        assert_eq!((sum(&after, |worker| worker.flows_steered), sum(&after, |worker| worker.flows_unsteered)), (6, 0));
     });
 }
 

@@ -13,6 +13,7 @@ use dataplane_core::wire::stun::{Class, IntegrityKey, Message, Role, write_bindi
 use dataplane_protocol::{
     Command, CreateTransport, Fingerprint, RemoveTransport, SetRemote, SrtpProfile, TransportState,
 };
+use millrace_dataplane::Steer;
 use webrtc_dtls::config::{ClientAuthType, Config};
 use webrtc_dtls::conn::DTLSConn;
 use webrtc_dtls::crypto::Certificate;
@@ -95,6 +96,20 @@ fn a_flow_on_another_worker_reaches_the_owner() {
     let crossed: u64 = stats.workers.iter().map(|worker| worker.cross_datagrams_in).sum();
     assert!((1..20).contains(&crossed), "{crossed}");
     assert_eq!(crossed, stats.workers.iter().map(|worker| worker.cross_datagrams_out).sum::<u64>());
+}
+
+#[test]
+fn without_steering_the_first_check_decides() {
+    let server = Server::start_with(2, |config| config.steer = Steer::Off);
+    let mut client = server.client();
+    for id in 1..=24 {
+        client.done(Command::CreateTransport(CreateTransport { near: Some(1), ..create(id) }));
+        client.snapshot();
+        assert_eq!(ping(&udp(&server, "127.0.0.1"), id, PASSWORD), Class::Success);
+    }
+    let stats = client.stats();
+    assert!(stats.workers.iter().all(|worker| worker.claims > 0 && worker.flows_steered == 0), "{stats:?}");
+    assert_eq!(stats.workers.iter().map(|worker| worker.cross_datagrams_out).sum::<u64>(), 0);
 }
 
 #[test]

@@ -157,6 +157,62 @@ fn clients_that_move_to_another_worker_keep_their_call() {
     }
 }
 
+/// A publisher and two subscribers that all reach worker 1, and are assigned to worker 0.
+fn assigned_call(seed: u64, link: Link) -> World {
+    let mut world = World::new(seed, 2, link, GCM);
+    world.assign_to = Some(0);
+    let publisher = world.add(ClientKind::Publisher, 1);
+    for _ in 0..2 {
+        world.add(subscriber(publisher), 1);
+    }
+    world
+}
+
+#[test]
+fn clients_that_reach_another_worker_than_theirs_are_steered_to_it() {
+    let mut world = assigned_call(21, Link::CLEAN);
+    world.run(Duration::from_secs(3));
+    let sent = world.clients[0].frames_sent;
+    for client in &world.clients[1..] {
+        let seen = &client.received;
+        let complete = seen.complete(seen.first_frame.expect("video")) as u32;
+        assert!(sent - complete < 12, "{complete} of {sent}");
+    }
+    let stats = world.stats();
+    assert_eq!((stats[0].claims, stats[1].claims), (3, 0));
+    // First checks, and what was under way before the first of each was answered.
+    assert!((3..12).contains(&stats[1].cross_datagrams_out), "{}", stats[1].cross_datagrams_out);
+    assert_eq!(stats[1].cross_media_in + stats[0].cross_media_in, 0, "all are on one worker");
+    assert_eq!(world.flows(), 3);
+
+    for client in 0..3 {
+        let now = world.now;
+        world.clients[client].rebind(now, 1);
+    }
+    world.run(Duration::from_secs(3));
+    let moved = world.stats();
+    let crossed = moved[1].cross_datagrams_out - stats[1].cross_datagrams_out;
+    assert!((3..30).contains(&crossed), "{crossed}: media crosses for good");
+    assert!(world.clients[0].frames_sent - world.clients[1].received.frames.len() as u32 <= 24);
+    for client in 0..3 {
+        let transport = world.clients[client].transport();
+        world.command(Command::RemoveTransport(RemoveTransport { transport })).expect("known");
+    }
+    assert_eq!(world.flows(), 0, "no flow is left behind");
+}
+
+#[test]
+fn whoever_is_assigned_connects_over_a_bad_network_too() {
+    for seed in 0..20 {
+        let mut world = assigned_call(seed, Link { loss: 0.3, ..Link::ROUGH });
+        let came = world.run_until(Duration::from_secs(8), |world| {
+            world.clients[1..].iter().all(|client| client.received.first_frame.is_some())
+        });
+        assert!(came, "seed {seed}");
+        assert_eq!(world.stats()[1].claims, 0, "seed {seed}");
+    }
+}
+
 #[test]
 fn two_workers_do_not_claim_the_same_transport() {
     let mut world = call(9, 2, Link::CLEAN, GCM, &[1]);

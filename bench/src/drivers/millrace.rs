@@ -39,7 +39,8 @@ struct Running {
     software: String,
     transports: u64,
     /// What each publisher sends, by its number.
-    published: Vec<Media>,
+    /// Each publisher's transport and what it sends.
+    published: Vec<(u64, Media)>,
 }
 
 fn beside_this() -> Result<PathBuf, Failure> {
@@ -99,7 +100,7 @@ impl Server for Running {
     }
 
     fn publish(&mut self, client: &ClientEnd, media: Media) -> Result<ServerEnd, Failure> {
-        let (transport, end) = self.transport(client)?;
+        let (transport, end) = self.transport(client, None)?;
         for (kind, ssrc) in tracks(media) {
             self.control.done(Command::Publish(Publish {
                 track: track(self.published.len(), kind),
@@ -111,13 +112,13 @@ impl Server for Running {
                 ..Default::default()
             }))?;
         }
-        self.published.push(media);
+        self.published.push((transport, media));
         Ok(end)
     }
 
     fn subscribe(&mut self, client: &ClientEnd, publisher: usize) -> Result<ServerEnd, Failure> {
-        let media = *self.published.get(publisher).ok_or("no such publisher")?;
-        let (transport, end) = self.transport(client)?;
+        let (source, media) = *self.published.get(publisher).ok_or("no such publisher")?;
+        let (transport, end) = self.transport(client, Some(source))?;
         for (kind, _) in tracks(media) {
             self.control.done(Command::Subscribe(Subscribe {
                 subscription: 2 * transport + kind as u64,
@@ -142,7 +143,7 @@ impl Server for Running {
 }
 
 impl Running {
-    fn transport(&mut self, client: &ClientEnd) -> Result<(u64, ServerEnd), Failure> {
+    fn transport(&mut self, client: &ClientEnd, near: Option<u64>) -> Result<(u64, ServerEnd), Failure> {
         self.transports += 1;
         let transport = self.transports;
         let end = ServerEnd {
@@ -161,6 +162,7 @@ impl Running {
                 dtls_role: DtlsRole::Server as i32,
             }),
             label: String::new(),
+            near,
         }))?;
         Ok((transport, end))
     }

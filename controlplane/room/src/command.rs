@@ -8,13 +8,21 @@ use crate::input::{IceCredentials, SubscribedTrack};
 use crate::participant::{Stream, StreamTrack};
 use crate::view::cname;
 
-pub(crate) fn create(transport: u64, ice: &IceCredentials, remote: Option<RemoteParameters>, label: &str) -> Command {
+/// `near` is the transport of the publisher whose media will leave on this one.
+pub(crate) fn create(
+    transport: u64,
+    ice: &IceCredentials,
+    remote: Option<RemoteParameters>,
+    label: &str,
+    near: Option<u64>,
+) -> Command {
     Command::CreateTransport(CreateTransport {
         transport,
         ice_ufrag: ice.ufrag.clone(),
         ice_pwd: ice.pwd.clone(),
         remote,
         label: label.to_owned(),
+        near,
     })
 }
 

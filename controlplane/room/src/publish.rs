@@ -35,30 +35,31 @@ impl Room {
             name = turn.ids.stream(id, &description);
         }
         self.roster.reserve_stream(&name, id);
-        let (stream, commands) = self.new_stream(turn, id, name, description, publication);
+        let (stream, commands) = self.new_stream(turn, id, (name, description), publication, None);
         self.start(turn, Op::new(id, OpKind::Publish(stream)), commands);
         Ok(())
     }
 
     pub(crate) fn republish(&mut self, turn: &mut Turn<'_>, id: &str, publication: Publication) -> Result<(), Error> {
         let stream = self.known(id)?.stream.as_ref().ok_or_else(|| Error::NotPublishing(id.to_owned()))?;
-        let (name, description) = (stream.id.clone(), stream.description.clone());
-        let (stream, commands) = self.new_stream(turn, id, name, description, publication);
+        let (known_as, near) = ((stream.id.clone(), stream.description.clone()), Some(stream.transport));
+        let (stream, commands) = self.new_stream(turn, id, known_as, publication, near);
         self.start(turn, Op::new(id, OpKind::Republish(stream)), commands);
         Ok(())
     }
 
+    /// `near` is the stream's transport so far, if it had one: its subscribers are there.
     fn new_stream(
         &self,
         turn: &mut Turn<'_>,
         participant: &str,
-        id: String,
-        description: StreamDescription,
+        (id, description): (String, StreamDescription),
         publication: Publication,
+        near: Option<u64>,
     ) -> (Stream, Vec<Command>) {
         let label = label(&self.id, participant, &id);
         let transport = turn.ids.number();
-        let mut commands = vec![create(transport, &publication.ice, Some(publication.remote), &label)];
+        let mut commands = vec![create(transport, &publication.ice, Some(publication.remote), &label, near)];
         let tracks: Vec<_> = publication.tracks.into_iter().map(|track| stream_track(turn, track)).collect();
         commands.extend(tracks.iter().flat_map(|track| command::publish(track, transport, &label)));
         let to = Destination { transport, stream: &id, label: &label };

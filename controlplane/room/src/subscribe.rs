@@ -18,10 +18,10 @@ impl Room {
         stream: String,
         ice: &IceCredentials,
     ) -> Result<(), Error> {
-        self.receivable(id, &stream)?;
+        let publisher = self.receivable(id, &stream)?.1.transport;
         self.drop_own(turn, id, &stream);
         let transport = turn.ids.number();
-        let commands = vec![create(transport, ice, None, &label(&self.id, id, &stream))];
+        let commands = vec![create(transport, ice, None, &label(&self.id, id, &stream), Some(publisher))];
         self.start(turn, Op::new(id, OpKind::Prepare { stream, transport }), commands);
         Ok(())
     }
@@ -33,13 +33,13 @@ impl Room {
         name: String,
         subscription: Subscription,
     ) -> Result<(), Error> {
-        self.receivable(id, &name)?;
+        let publisher = self.receivable(id, &name)?.1.transport;
         let label = label(&self.id, id, &name);
         let (transport, first) = match &subscription.ice {
             Some(ice) => {
                 self.drop_own(turn, id, &name);
                 let transport = turn.ids.number();
-                (transport, create(transport, ice, Some(subscription.remote), &label))
+                (transport, create(transport, ice, Some(subscription.remote), &label, Some(publisher)))
             }
             None => {
                 let prepared = self.roster.receiver_mut(id, &name).and_then(|p| p.prepared.remove(&name));

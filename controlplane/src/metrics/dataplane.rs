@@ -73,6 +73,8 @@ const WORKER: &[OfWorker] = families![OfWorker:
     ("cross_media_out_total", COUNTER, cross_media_out, "Media packets given to other workers."),
     ("cross_datagrams_in_total", COUNTER, cross_datagrams_in, "Datagrams that another worker received for this one."),
     ("cross_datagrams_out_total", COUNTER, cross_datagrams_out, "Datagrams handed to their own worker."),
+    ("flows_steered_total", COUNTER, flows_steered, "Flows that the kernel was told to deliver to this worker."),
+    ("flows_unsteered_total", COUNTER, flows_unsteered, "Flows that it could not be told of."),
     ("panics_total", COUNTER, panics, "Panics confined to one transport."),
     ("buffers_in_use", GAUGE, buffers_in_use, "Packet buffers in use."),
     ("buffers_high_water", GAUGE, buffers_high_water, "Most packet buffers ever in use."),

@@ -38,8 +38,14 @@ pub struct Datagram {
 pub trait Claims {
     /// The worker that owns the transport in `slot`, if one does.
     fn owner(&self, slot: u32) -> Option<u32>;
-    /// Claims `slot` for `worker` unless it is taken; returns the owner after the call.
+    /// Claims `slot` for `worker` unless it is taken or assigned to another one; returns who owns or is to own it after
+    /// the call.
     fn claim(&self, slot: u32, worker: u32) -> u32;
+    /// Whether `slot` is to be claimed by `worker` and no other, and has not been yet. A table that assigns nothing says
+    /// no.
+    fn is_assigned(&self, _slot: u32, _worker: u32) -> bool {
+        false
+    }
 }
 
 /// A command as every worker gets it: checked by the [`crate::Registry`], so that it cannot fail here.
@@ -147,6 +153,17 @@ pub enum Output {
     Claimed {
         /// Which path.
         transport: TransportId,
+    },
+    /// Datagrams from this address are this shard's from here on; the kernel may be told to deliver them here. Only of
+    /// one shard among several.
+    FlowHere {
+        /// Where they come from.
+        remote: SocketAddr,
+    },
+    /// Datagrams from this address are this shard's no more.
+    FlowGone {
+        /// Where they came from.
+        remote: SocketAddr,
     },
     /// For another worker, by ring. If the ring is full the shell drops it and says so by
     /// [`crate::Shard::count_peer_ring_full`].

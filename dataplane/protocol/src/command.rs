@@ -64,7 +64,8 @@ pub struct Hello {
     pub software: String,
 }
 
-/// Makes a client path known to every worker. The first authenticated check claims it for one of them.
+/// Makes a client path known to every worker. The data plane chooses one of them for it, or leaves
+/// it to the first authenticated check to claim it for the worker that it reaches.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CreateTransport {
     /// [`crate::TransportId`].
@@ -83,6 +84,10 @@ pub struct CreateTransport {
     /// (at most 256 bytes).
     #[prost(string, tag = "5")]
     pub label: String,
+    /// The [`crate::TransportId`] of the publisher whose media will leave on this one: the data plane tries to give both to
+    /// one worker, so that media need not cross. Absent, unknown or gone: any worker is as good.
+    #[prost(uint64, optional, tag = "6")]
+    pub near: Option<u64>,
 }
 
 /// Gives the client's end of a transport after the data plane's offer was answered.

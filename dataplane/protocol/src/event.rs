@@ -411,4 +411,10 @@ pub struct WorkerStats {
     /// Panics caught and confined to the transport that caused them.
     #[prost(uint64, tag = "28")]
     pub panics: u64,
+    /// Flows that the kernel was told to deliver to this worker.
+    #[prost(uint64, tag = "29")]
+    pub flows_steered: u64,
+    /// Flows that it could not be told of (its table is full); they come by another worker.
+    #[prost(uint64, tag = "30")]
+    pub flows_unsteered: u64,
 }

@@ -51,6 +51,17 @@ impl MediaSocket {
         smaller.map_or(0, |bytes| bytes / 2)
     }
 
+    /// Lets a BPF program pick the member of this socket's SO_REUSEPORT group that gets a datagram (Linux 4.19).
+    pub(super) fn pick_member_by(&self, program: RawFd) -> io::Result<()> {
+        set_option(self.fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_EBPF, program)
+    }
+
+    /// Takes a datagram off it, if one is there.
+    #[cfg(test)]
+    pub(super) fn take_one(&self) -> bool {
+        self.socket.recv(&mut [std::mem::MaybeUninit::uninit(); 16]).is_ok()
+    }
+
     /// The descriptor, for poll and the batch calls.
     pub(crate) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()

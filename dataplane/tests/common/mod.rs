@@ -198,6 +198,7 @@ pub(crate) fn create(transport: u64) -> CreateTransport {
         ice_pwd: PASSWORD.to_owned(),
         remote: None,
         label: format!("label {transport}"),
+        near: None,
     }
 }
 

@@ -258,6 +258,7 @@ fn control_frames() -> Seeds {
                 ice_pwd: "another password".into(),
                 remote: Some(remote.clone()),
                 label: label.clone(),
+                near: Some(7),
             }),
         ),
         ("set-remote", Command::SetRemote(SetRemote { transport: 1, remote: Some(remote) })),

@@ -202,6 +202,7 @@ impl Client {
                 dtls_role: DtlsRole::Server as i32,
             }),
             label: format!("client {}", self.number),
+            near: None,
         });
         let mut commands = vec![create];
         match self.kind {

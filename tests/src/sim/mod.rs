@@ -52,15 +52,36 @@ impl Link {
 
 /// The claim table of the simulated process.
 #[derive(Debug, Default)]
-pub struct Table(RefCell<HashMap<u32, u32>>);
+pub struct Table {
+    owners: RefCell<HashMap<u32, u32>>,
+    assigned: RefCell<HashMap<u32, u32>>,
+}
+
+impl Table {
+    fn assign(&self, slot: u32, worker: u32) {
+        self.assigned.borrow_mut().insert(slot, worker);
+    }
+
+    fn reset(&self, slot: u32) {
+        self.owners.borrow_mut().remove(&slot);
+        self.assigned.borrow_mut().remove(&slot);
+    }
+}
 
 impl Claims for Table {
     fn owner(&self, slot: u32) -> Option<u32> {
-        self.0.borrow().get(&slot).copied()
+        self.owners.borrow().get(&slot).copied()
     }
 
     fn claim(&self, slot: u32, worker: u32) -> u32 {
-        *self.0.borrow_mut().entry(slot).or_insert(worker)
+        match self.assigned.borrow().get(&slot) {
+            Some(assigned) if *assigned != worker => *assigned,
+            _ => *self.owners.borrow_mut().entry(slot).or_insert(worker),
+        }
+    }
+
+    fn is_assigned(&self, slot: u32, worker: u32) -> bool {
+        self.assigned.borrow().get(&slot) == Some(&worker) && self.owner(slot).is_none()
     }
 }
 
@@ -93,6 +114,10 @@ pub struct World {
     pub events: Vec<TransportEvent>,
     /// Who owns what.
     pub claims: Table,
+    /// The worker that every transport is assigned to from here on; what clients send is then delivered where the shards
+    /// say, like by a kernel that is told of flows.
+    pub assign_to: Option<u32>,
+    flows: HashMap<SocketAddr, u32>,
     registry: Registry,
     random: Random,
     flights: BinaryHeap<Reverse<Flight>>,
@@ -128,6 +153,8 @@ impl World {
             shards,
             events: Vec::new(),
             claims: Table::default(),
+            assign_to: None,
+            flows: HashMap::new(),
             registry: Registry::new(RegistryLimits::default()),
             random: Random::new(seed),
             flights: BinaryHeap::new(),
@@ -159,13 +186,16 @@ impl World {
     pub fn command(&mut self, command: Command) -> Result<(), Failure> {
         let applied = self.registry.apply(command)?;
         for command in &applied.commands {
+            if let (ShardCommand::CreateTransport { slot, .. }, Some(worker)) = (command, self.assign_to) {
+                self.claims.assign(*slot, worker);
+            }
             for worker in 0..self.shards.len() {
                 self.shards[worker].handle_command(self.now, &self.claims, command.clone());
                 self.settle(worker);
             }
         }
         if let Some(slot) = applied.retired_slot {
-            self.claims.0.borrow_mut().remove(&slot);
+            self.claims.reset(slot);
             self.registry.release_slot(slot);
         }
         Ok(())
@@ -205,6 +235,11 @@ impl World {
     pub fn inject(&mut self, worker: u32, from: SocketAddr, bytes: &[u8]) {
         self.take_in(worker, from, bytes);
         self.settle(worker as usize);
+    }
+
+    /// Addresses that clients' datagrams are delivered by.
+    pub fn flows(&self) -> usize {
+        self.flows.len()
     }
 
     /// Sum over all shards of what they dropped for this reason.
@@ -343,12 +378,21 @@ impl World {
                 self.shards[to as usize].handle_peer(self.now, &self.claims, worker as u32, message);
                 self.settle(to as usize);
             }
+            Output::FlowHere { remote } => {
+                if self.assign_to.is_some() {
+                    self.flows.insert(remote, worker as u32);
+                }
+            }
+            Output::FlowGone { remote } => {
+                self.flows.remove(&remote);
+            }
             Output::Dtls { .. } | Output::Snapshot { .. } => {}
         }
     }
 
     fn flush_client(&mut self, number: usize) {
-        let (worker, from) = (self.clients[number].worker, self.clients[number].address());
+        let from = self.clients[number].address();
+        let worker = self.flows.get(&from).copied().unwrap_or(self.clients[number].worker);
         while let Some(bytes) = self.clients[number].poll_transmit() {
             self.send(Destination::Host { worker, from }, bytes);
         }

@@ -335,3 +335,29 @@ fn a_helper_that_comes_back_inherits_nothing() {
     assert_eq!((reply(&effects), kinds(&effects)), (Err(Error::Overtaken), vec!["remove"]));
     assert!(bench.room.participant("REC").unwrap().subscriptions.is_empty());
 }
+
+/// The transports that effects make, each with the one that it is to be near.
+fn created(effects: &[Effect]) -> Vec<(u64, Option<u64>)> {
+    let commands = runs(effects).flat_map(|run| &run.commands);
+    let created = commands.filter_map(|command| match command {
+        Command::CreateTransport(create) => Some((create.transport, create.near)),
+        _ => None,
+    });
+    created.collect()
+}
+
+#[test]
+fn transports_of_a_stream_are_to_be_near_its_publishers() {
+    let mut bench = Bench::new();
+    let (a, b, c) = (bench.join(Role::Publisher), bench.join(Role::Publisher), bench.join(Role::Publisher));
+    let effects = bench.run(publish(&a));
+    let [(home, None)] = created(&effects)[..] else { panic!("{effects:?}") };
+    let Ok(Reply::Published { stream, .. }) = reply(&effects) else { panic!("{effects:?}") };
+    assert!(matches!(created(&bench.run(subscribe(&b, &stream, true)))[..], [(_, Some(near))] if near == home));
+    let prepare = Input::PrepareSubscribe { participant: c.clone(), stream: stream.clone(), ice: ice() };
+    assert!(matches!(created(&bench.run(prepare))[..], [(_, Some(near))] if near == home));
+    let again = Input::Republish { participant: a.clone(), publication: publication() };
+    let [(moved, Some(near))] = created(&bench.run(again))[..] else { panic!("no transport") };
+    assert_eq!(near, home, "its subscribers are there");
+    assert!(matches!(created(&bench.run(subscribe(&b, &stream, true)))[..], [(_, Some(near))] if near == moved));
+}

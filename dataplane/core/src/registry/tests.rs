@@ -17,6 +17,7 @@ fn create(transport: u64) -> CreateTransport {
         ice_pwd: "p".repeat(22),
         remote: None,
         label: format!("transport {transport}"),
+        near: None,
     }
 }
 

@@ -75,7 +75,7 @@ impl Shard {
             self.routes.remove(path);
         }
         for path in endpoint.live.iter().flat_map(|live| live.paths.iter()) {
-            self.routes.remove(&path);
+            self.forget_path(path);
         }
     }
 

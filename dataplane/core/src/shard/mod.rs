@@ -102,6 +102,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// The endpoint being handled, for [`Shard::recover_from_panic`].
     current: Option<usize>,
+    /// Whether the datagram being handled was received by another worker.
+    by_ring: bool,
     refusals: Refusals,
 }
 
@@ -203,6 +205,7 @@ impl Shard {
             control: VecDeque::with_capacity(256),
             outputs: VecDeque::with_capacity(256),
             current: None,
+            by_ring: false,
             refusals: Refusals::default(),
         }
     }
@@ -293,6 +296,7 @@ impl Shard {
             }
         }
         self.cursor = fanout::Cursor::default();
+        self.by_ring = false;
         if let Some(key) = self.current.take()
             && self.endpoints.contains(key)
         {

@@ -20,15 +20,17 @@ impl Shard {
             PeerMessage::Datagram { transport, path, bytes } => {
                 self.counters.cross_datagrams_in += 1;
                 // Not ours either: dropped rather than sent round in circles.
-                let owned = self.transports.get(&transport).is_some_and(|key| self.endpoints[*key].live.is_some());
-                if !owned {
+                let key = self.transports.get(&transport).copied();
+                if !key.is_some_and(|key| self.is_ours(claims, key)) {
                     self.counters.drop(DropReason::PeerStale);
                     return;
                 }
                 match self.pool.copy_in(bytes.as_slice()) {
                     Some(buffer) => {
                         let len = bytes.as_slice().len();
+                        self.by_ring = true;
                         self.take_in(now, claims, Datagram { buffer, len, path });
+                        self.by_ring = false;
                     }
                     None => self.counters.drop(DropReason::NoBuffer),
                 }
@@ -70,6 +72,12 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether a transport has been claimed by this worker, or can be by no other.
+    fn is_ours(&self, claims: &dyn Claims, key: usize) -> bool {
+        let endpoint = &self.endpoints[key];
+        endpoint.live.is_some() || claims.is_assigned(endpoint.slot, self.config.worker)
     }
 
     /// Takes in a packet of a track whose home is another worker.

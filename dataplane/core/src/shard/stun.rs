@@ -3,7 +3,7 @@
 use dataplane_protocol::TransportState;
 
 use super::{Fate, Route, Shard};
-use crate::io::{Claims, Datagram, MAX_DATAGRAM, Output, PeerMessage};
+use crate::io::{Claims, Datagram, MAX_DATAGRAM, Output, Path, PeerMessage};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::transport::Transport;
@@ -206,10 +206,14 @@ impl Shard {
         // Consent is timed from every check, but the wheel need not turn for each: it looks again when it runs.
         self.wheel.schedule(key as u32, live.paths.consent_ends());
         if let Some(evicted) = checked.evicted {
-            self.routes.remove(&evicted);
+            self.forget_path(evicted);
         }
         if checked.added {
             self.routes.insert(datagram.path, Route::Local(key));
+        }
+        // Again if a check has come by another worker: the kernel has not been told, or has forgotten.
+        if self.config.workers > 1 && (checked.added || self.by_ring) {
+            self.output(Output::FlowHere { remote: datagram.path.remote });
         }
         let mut answer = [0; ANSWER];
         let len =
@@ -224,6 +228,14 @@ impl Shard {
             self.want_keyframes_for(now, key);
         }
         Ok(Fate::Done)
+    }
+
+    /// A transport of this shard is not reached by `path` any more.
+    pub(super) fn forget_path(&mut self, path: Path) {
+        self.routes.remove(&path);
+        if self.config.workers > 1 {
+            self.output(Output::FlowGone { remote: path.remote });
+        }
     }
 
     /// Gives a datagram to the worker that owns its transport.
