@@ -87,6 +87,7 @@ impl ShellCounters {
         stats.bytes_sent = send.bytes;
         stats.send_calls = send.calls;
         stats.send_runs = send.runs;
+        stats.datagrams_fragmented = send.fragmented;
         stats.gso = self.gso;
         stats.panics = self.panics;
         stats.flows_steered = self.flows_steered;

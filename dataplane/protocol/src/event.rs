@@ -417,4 +417,7 @@ pub struct WorkerStats {
     /// Flows that it could not be told of (its table is full); they come by another worker.
     #[prost(uint64, tag = "30")]
     pub flows_unsteered: u64,
+    /// Datagrams sent in fragments, because they were too long for their path.
+    #[prost(uint64, tag = "31")]
+    pub datagrams_fragmented: u64,
 }

@@ -1,7 +1,8 @@
 //! sendmmsg of a [`TxBatch`]: one message per run, cut into datagrams by the kernel (`UDP_SEGMENT`).
 //!
 //! Where the kernel or a device refuses segmentation, the run is sent as single datagrams, and after an error
-//! that is about the device or keeps coming back segmentation is left off for good. A full socket buffer is
+//! that is about the device or keeps coming back segmentation is left off for good. What is too long for its path, which
+//! the kernel knows from an ICMP message, is sent again in fragments. A full socket buffer is
 //! waited for once per flush and for at most a millisecond, because a keyframe to many subscribers may well
 //! exceed it; what then still does not fit is dropped and counted. Errors of one destination skip its run only.
 
@@ -41,6 +42,8 @@ pub struct SendCounters {
     pub failed: u64,
     /// Runs that were sent as single datagrams because segmentation was refused.
     pub refused_runs: u64,
+    /// Datagrams that were sent in fragments because they are too long for their path.
+    pub fragmented: u64,
 }
 
 /// The arrays of one worker's sendmmsg calls.
@@ -169,6 +172,12 @@ impl Sender {
                 self.send_singly(socket, batch, &message, code);
                 at + 1
             }
+            Some(libc::EMSGSIZE) => {
+                if self.send_fragmented(socket, batch, &message) {
+                    self.count_sent(message);
+                }
+                at + 1
+            }
             _ => {
                 self.count_error(&error, message.count);
                 at + 1
@@ -179,23 +188,43 @@ impl Sender {
     /// Sends a refused run as single datagrams and draws the conclusion about segmentation.
     fn send_singly(&mut self, socket: &MediaSocket, batch: &TxBatch, run: &TxRun, code: i32) {
         self.counters.refused_runs += 1;
-        let mut is_path_good = false;
+        let (mut is_path_good, mut is_path_narrow) = (false, code == libc::EMSGSIZE);
         for single in singles(run) {
             match self.send_one(socket, batch, &single) {
                 Ok(()) => {
                     is_path_good = true;
                     self.count_sent(single);
                 }
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    is_path_narrow = true;
+                    if self.send_fragmented(socket, batch, &single) {
+                        self.count_sent(single);
+                    }
+                }
                 Err(error) => self.count_error(&error, 1),
             }
         }
-        self.refused_in_a_row += u32::from(is_path_good && code != libc::EMSGSIZE);
+        self.refused_in_a_row += u32::from(is_path_good && !is_path_narrow);
         // EIO: the device cannot checksum what it would have to segment.
         let is_device = code == libc::EIO && is_path_good;
         if self.gso && (is_device || self.refused_in_a_row >= MAX_REFUSED_RUNS) {
             self.gso = false;
             tracing::warn!(errno = code, "the kernel refuses UDP_SEGMENT: sending single datagrams from now on");
         }
+    }
+
+    /// Sends a datagram that is too long for its path in fragments; false if that fails too, which is counted. Such paths
+    /// are rare, so that they may cost two calls more for each datagram.
+    fn send_fragmented(&mut self, socket: &MediaSocket, batch: &TxBatch, single: &TxRun) -> bool {
+        let sent = socket.allow_fragments(true).and_then(|()| self.send_one(socket, batch, single));
+        if let Err(error) = socket.allow_fragments(false) {
+            tracing::error!(%error, "cannot forbid fragments again");
+        }
+        match sent {
+            Ok(()) => self.counters.fragmented += 1,
+            Err(ref error) => self.count_error(error, 1),
+        }
+        sent.is_ok()
     }
 
     fn send_one(&mut self, socket: &MediaSocket, batch: &TxBatch, single: &TxRun) -> io::Result<()> {

@@ -51,6 +51,13 @@ impl MediaSocket {
         smaller.map_or(0, |bytes| bytes / 2)
     }
 
+    /// Whether IPv4 datagrams may be cut into fragments. As bound they may not: most fit every path, and one that never is a
+    /// fragment needs no number (RFC 6864 4.1), which the kernel takes a twentieth of a small send's time to find.
+    pub(super) fn allow_fragments(&self, allow: bool) -> io::Result<()> {
+        let how = if allow { libc::IP_PMTUDISC_DONT } else { libc::IP_PMTUDISC_DO };
+        set_option(self.fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, how)
+    }
+
     /// Lets a BPF program pick the member of this socket's SO_REUSEPORT group that gets a datagram (Linux 4.19).
     pub(super) fn pick_member_by(&self, program: RawFd) -> io::Result<()> {
         set_option(self.fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_EBPF, program)
@@ -131,9 +138,9 @@ fn bind(address: SocketAddr, in_group: bool) -> io::Result<MediaSocket> {
         set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, on)?;
     }
     // On a dual-stack socket this is for its IPv4 half; on an IPv6-only one the kernel may refuse it.
-    let dont = set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT);
+    let whole = set_option(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
     if address.is_ipv4() {
-        dont?;
+        whole?;
     }
     socket.bind(&address.into())?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(address);

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use dataplane_core::{MAX_DATAGRAM, Path, TxBatch};
@@ -200,6 +201,74 @@ fn a_kernel_that_refuses_segmentation_gets_single_datagrams_and_is_not_asked_aga
     let counters = sender.counters();
     assert_eq!((counters.datagrams, counters.runs, counters.failed), (30, 30, 0));
     assert!((1..=8).contains(&counters.refused_runs), "{counters:?}");
+}
+
+/// Gives the calling thread a network of its own, a loopback that carries no more than `mtu` bytes at once; `None` where
+/// the system does not permit that, which is said.
+fn narrow_network(mtu: libc::c_int) -> Option<()> {
+    // SAFETY: it takes no pointers, and only this thread has another network afterwards.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        eprintln!("not tested: no network of our own, {}", std::io::Error::last_os_error());
+        return None;
+    }
+    let any = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // SAFETY: all bytes zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    for (name, up) in [(libc::SIOCSIFMTU, false), (libc::SIOCSIFFLAGS, true)] {
+        if up {
+            request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        } else {
+            request.ifr_ifru.ifru_mtu = mtu;
+        }
+        // SAFETY: both requests read an ifreq, and the union holds what each of them reads.
+        assert_eq!(unsafe { libc::ioctl(any.as_raw_fd(), name as _, &raw const request) }, 0);
+    }
+    Some(())
+}
+
+#[test]
+fn what_is_too_long_for_its_path_is_sent_in_fragments_and_runs_go_on() {
+    let checked = std::thread::spawn(|| {
+        narrow_network(1_000)?;
+        let (socket, client) = (bind("127.0.0.1"), client("127.0.0.1"));
+        let to = path(client.local_addr().unwrap(), "127.0.0.1");
+        let (mut sender, mut batch) = (Sender::new(true), TxBatch::new(1 << 20, 64));
+        for frame in 0..12 {
+            for part in 0..3 {
+                push(&mut batch, to, 3 * frame + part, 1_200);
+            }
+        }
+        // Alone, then a run that fits.
+        push(&mut batch, to, 36, 1_100);
+        push(&mut batch, to, 37, 600);
+        push(&mut batch, to, 38, 600);
+        sender.flush(&[socket], &batch);
+        let got = take(&client, 39);
+        let expected = (0..39).map(|n| {
+            (
+                n,
+                if n < 36 {
+                    1_200
+                } else if n == 36 {
+                    1_100
+                } else {
+                    600
+                },
+            )
+        });
+        assert_eq!(
+            got.iter().map(|(bytes, _)| (bytes[0], bytes.len())).collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+        let counters = sender.counters();
+        assert_eq!((counters.datagrams, counters.fragmented, counters.failed), (39, 37, 0), "{counters:?}");
+        assert!(sender.gso(), "a narrow path is not the kernel's refusal");
+        Some(())
+    });
+    checked.join().unwrap();
 }
 
 #[test]
