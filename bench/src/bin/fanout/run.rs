@@ -263,27 +263,68 @@ fn cost_plot(all: &[Series]) -> Plot {
     }
 }
 
-/// What several workers carry of what one does, by accounting: packets until the busiest thread has a second of CPU time,
-/// held against the same of one worker. The client shares a core with a worker, so that time on the wall says nothing.
+/// What several workers carry of what one does, by accounting: the client shares a core with a worker, so that time on
+/// the wall says nothing. A packet costs less the more there are of them, so that the busiest of several workers is held
+/// against one worker under the same load, not under the same total.
 fn scaling(all: &[Series]) -> Vec<String> {
-    let of = |series: &Series, part: f64| {
-        let (_, measured) = series.parts.iter().find(|(at, _)| *at == part)?;
-        Some((measured.seen.received as f64 / measured.usage.busiest_thread, measured.cost()))
-    };
     let pairs = all.iter().filter(|series| series.workers > 1).flat_map(|many| {
         let one = all.iter().find(|one| one.workers == 1 && one.subscribers == many.subscribers);
         PARTS[1..].iter().filter_map(move |part| {
-            let ((alone, alone_cost), (carried, cost)) = of(one?, *part).zip(of(many, *part))?;
+            let (_, measured) = many.parts.iter().find(|(at, _)| at == part)?;
+            let workers = f64::from(many.workers);
+            let share = measured.seen.rate() / workers;
+            let alone = busy_at(one?, share)?;
+            let busy = measured.usage.busiest_thread / measured.seen.seconds;
             Some(format!(
-                "{} workers, {} subscribers, by CPU accounting at {:.0} % of the most: {:.2} times the packets of one worker \
-                 until the busiest has used a second of CPU time; a packet costs {:.2} times as much in all.",
+                "{} workers, {} subscribers, by CPU accounting at {:.0} % of the most: {:.2} times one worker's load. The \
+                 busiest one uses {:.1} % of a core for its part of {:.0} packets/s, where a worker alone uses {:.1} % for \
+                 {share:.0}.",
                 many.workers,
                 many.subscribers,
                 part * 100.0,
-                carried / alone,
-                cost / alone_cost,
+                workers * alone / busy,
+                busy * 100.0,
+                measured.seen.rate(),
+                alone * 100.0,
             ))
         })
     });
     pairs.collect()
+}
+
+/// CPU seconds per second of the busiest thread of a series at `rate` packets per second, on the line between the two
+/// measured loads around it; `None` where it has not been measured on both sides.
+fn busy_at(series: &Series, rate: f64) -> Option<f64> {
+    let measured = series.steps.iter().chain(series.parts.iter().map(|(_, measured)| measured));
+    let mut points: Vec<_> = measured
+        .filter(|measured| fault(measured).is_none())
+        .map(|measured| (measured.seen.rate(), measured.usage.busiest_thread / measured.seen.seconds))
+        .collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    interpolated(&points, rate)
+}
+
+/// The value at `x` on the line through the neighbours of `x` in `points`, which rise in x.
+fn interpolated(points: &[(f64, f64)], x: f64) -> Option<f64> {
+    let above = points.iter().position(|(at, _)| *at >= x)?;
+    let (x1, y1) = points[above];
+    if x1 == x {
+        return Some(y1);
+    }
+    let (x0, y0) = *points.get(above.checked_sub(1)?)?;
+    Some(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_between_two_measured_ones_is_on_the_line_between_them() {
+        let points = [(10.0, 1.0), (20.0, 3.0), (40.0, 4.0)];
+        assert_eq!(interpolated(&points, 15.0), Some(2.0));
+        assert_eq!(interpolated(&points, 20.0), Some(3.0));
+        assert_eq!(interpolated(&points, 30.0), Some(3.5));
+        assert_eq!((interpolated(&points, 9.0), interpolated(&points, 41.0)), (None, None));
+    }
 }
