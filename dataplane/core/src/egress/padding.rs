@@ -62,13 +62,15 @@ mod tests {
     use super::*;
     use crate::buffer::Pool;
     use crate::ingress::history::Span;
+    use crate::time::Instant;
 
     fn paddings(lens: &[u16]) -> Vec<u8> {
         let mut pool = Pool::new(16 << 20);
         let mut history = History::new(64);
         for (sequence, len) in lens.iter().enumerate() {
             let payload = Span { start: 12, len: *len };
-            history.insert(Packet { payload, ..Packet::empty(sequence as u64, pool.copy_in(&[0]).unwrap()) });
+            let packet = Packet { payload, ..Packet::empty(sequence as u64, pool.copy_in(&[0]).unwrap()) };
+            history.insert(Instant::default(), packet, &mut pool);
         }
         let sequences: Vec<_> = (0..lens.len() as u64).collect();
         even_out(&mut history, &sequences);

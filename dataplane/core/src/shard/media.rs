@@ -211,9 +211,9 @@ impl Shard {
         if packet.payload.len > 0 {
             track.note_flow(now);
         }
-        if let Some(old) = track.history_mut().insert(packet) {
-            self.pool.release(old);
-        }
+        let Self { tracks, pool, .. } = self;
+        tracks[key].history_mut().insert(now, packet, pool);
+        let track = &mut *self.tracks[key];
         if !track.away.is_empty() {
             self.consider(now, key, packet.keyframe.then_some(sequence));
         }

@@ -13,6 +13,7 @@ impl Shard {
             let track = self.endpoints[key].tracks[at];
             self.run_keyframes(now, claims, track);
             self.run_nacks(now, key, track);
+            self.expire_history(now, track);
         }
         self.run_feedback(now, key);
         self.run_transport(now, claims, key);
@@ -49,6 +50,13 @@ impl Shard {
         }
     }
 
+    /// Lets go of what a track that has fallen silent need not keep; one that flows does so itself.
+    fn expire_history(&mut self, now: Instant, key: usize) {
+        if let Some(history) = self.tracks[key].history.as_mut() {
+            history.expire(now, &mut self.pool);
+        }
+    }
+
     fn run_feedback(&mut self, now: Instant, key: usize) {
         loop {
             let Some(live) = self.endpoints[key].live.as_mut() else { return };
@@ -73,17 +81,19 @@ impl Shard {
         }
         if live.is_connected() && live.report_due <= now {
             self.send_reports(now, key);
-            self.renew_interest(claims, key);
+            self.renew_interest(now, claims, key);
         }
     }
 
-    /// Asks again for the tracks of other workers: the first word may have met a full ring.
-    fn renew_interest(&mut self, claims: &dyn Claims, key: usize) {
+    /// Asks again for the tracks of other workers: the first word may have met a full ring. Their publishers have no
+    /// timers here, so that this is also where silent mirrors let go of their packets.
+    fn renew_interest(&mut self, now: Instant, claims: &dyn Claims, key: usize) {
         for at in 0..self.endpoints[key].subscriptions.len() {
             for source in 0.. {
                 let wanted = &self.endpoints[key].subscriptions[at];
                 let Some(track) = wanted.sources.get(source).copied().filter(|_| wanted.active) else { break };
                 if self.tracks[track].source.is_none() {
+                    self.expire_history(now, track);
                     self.tell_interest(claims, track, true);
                 }
             }
