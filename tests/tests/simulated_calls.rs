@@ -353,6 +353,31 @@ fn without_rtx_a_repetition_is_the_same_packet() {
 }
 
 #[test]
+fn video_can_be_repaired_for_a_second_and_a_half_and_is_not_kept_for_longer() {
+    // At home, and from a mirror.
+    let mut world = call(20, 2, Link::CLEAN, GCM, &[0, 1]);
+    world.run(Duration::from_secs(8));
+    let now = world.now;
+    let newer = |world: &World, client: usize, ms| {
+        let came = world.clients[client].received.sequences.values();
+        came.filter(|seen| now.since(seen.at) <= Duration::from_millis(ms)).count() as u64
+    };
+    for (worker, client) in [(0, 1), (1, 2)] {
+        let (kept, most) = (newer(&world, client, 1_450), newer(&world, client, 1_750));
+        let all: Vec<_> = world.clients[client].received.sequences.keys().map(|index| *index as u16).collect();
+        assert!(kept > 100 && all.len() as u64 > 2 * most, "{} packets, {most} of them new", all.len());
+        // Audio has a bound of its own, 64 packets.
+        let buffers = world.stats()[worker].buffers_in_use;
+        assert!(buffers <= most + 64, "worker {worker} keeps {buffers} for {most} packets");
+        all.chunks(200).for_each(|sequences| world.clients[client].send_video_nack(sequences));
+        world.run(Duration::from_millis(100));
+        let seen = &world.clients[client].received;
+        assert!((kept..=most).contains(&seen.repaired), "{} repaired, {kept} to {most} kept", seen.repaired);
+        assert_eq!((seen.duplicates, seen.corrupt), (seen.repaired, 0), "client {client}");
+    }
+}
+
+#[test]
 fn no_index_ever_seals_two_different_packets() {
     // Little jitter, so that frames arrive as batches and are padded; losses, so that packets are repeated.
     let link = Link { loss: 0.05, jitter: Duration::from_micros(1), ..Link::CLEAN };

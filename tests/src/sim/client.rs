@@ -477,6 +477,11 @@ impl Client {
         self.send_rtcp(|writer| assert!(writer.nack(1, 0xaaaa_0000, sequences)));
     }
 
+    /// Asks for video again, whether it came or not.
+    pub fn send_video_nack(&mut self, sequences: &[u16]) {
+        self.send_rtcp(|writer| assert!(writer.nack(1, 0xaaaa_0001, sequences)));
+    }
+
     /// Asks for a keyframe as a decoder that lost its way does.
     pub fn send_pli(&mut self) {
         self.send_rtcp(|writer| assert!(writer.pli(1, 0xaaaa_0001)));
