@@ -1,7 +1,7 @@
 //! Costs of a forwarded packet on this machine, each held against the floor of the same run.
 //!
 //! `millrace-bench` measures all and writes the report; `millrace-bench gates` holds instruction counts against the
-//! baseline, and `millrace-bench baseline` renews it. `count` and `memory` are this program's own: callgrind runs the
+//! baseline, and `millrace-bench baseline` renews it; `millrace-bench curve` measures one point of the curves. `count` and `memory` are this program's own: callgrind runs the
 //! one, and each memory figure is taken in a process of the other.
 
 #![forbid(unsafe_code)]
@@ -15,7 +15,7 @@ use millrace_bench::report::{Bars, Cell, Report, Section, Table};
 use millrace_bench::{cost, curves, memory};
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
-const USAGE: &str = "usage: millrace-bench [--output DIRECTORY] | gates | baseline";
+const USAGE: &str = "usage: millrace-bench [--output DIRECTORY] | gates | baseline | curve PUBLISHERS SUBSCRIBERS";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ["gates"] => check(),
         ["baseline"] => renew(),
         ["count", work, length, longest] => count(work, length, longest),
+        ["curve", rooms, subscribers] => curve(rooms, subscribers),
         ["memory", kind, count] => measure_memory(kind, count),
         _ => Err(USAGE.into()),
     };
@@ -107,6 +108,12 @@ fn renew() -> Result<ExitCode, Failure> {
 
 fn count(work: &str, length: &str, longest: &str) -> Result<ExitCode, Failure> {
     Work::named(work).ok_or(USAGE)?.run(length.parse()?, longest.parse()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn curve(rooms: &str, subscribers: &str) -> Result<ExitCode, Failure> {
+    let (ns, floor) = curves::measure(rooms.parse()?, subscribers.parse()?);
+    println!("{:.2} times sealing alone: {ns:.0} and {floor:.0} ns per egress packet", ns / floor);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,9 @@ use crate::rig::{FRAME, Plan, Rig, subscriber_id, subscriber_path};
 /// How many of each.
 pub const COUNTS: [usize; 2] = [1_000, 10_000];
 
+/// Frames of four seconds: more than a history keeps.
+const FULL_FRAMES: usize = 120;
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -26,17 +29,20 @@ pub enum Kind {
     Track,
     /// The same with its first two frames: the ring of its history, and ten packets.
     Flowing,
+    /// The same after four seconds of traffic.
+    Full,
     /// A subscription that is being sent; the transport is not counted.
     Subscription,
 }
 
 /// All kinds, with their names.
-pub const KINDS: [(Kind, &str, &str); 6] = [
+pub const KINDS: [(Kind, &str, &str); 7] = [
     (Kind::Created, "created", "transport, created only"),
     (Kind::Idle, "idle", "transport, connected, AES-GCM"),
     (Kind::IdleCm, "idle-cm", "transport, connected, AES-CM"),
     (Kind::Track, "track", "video track, nothing sent yet"),
     (Kind::Flowing, "flowing", "video track, ten packets kept"),
+    (Kind::Full, "full", "video track, 1.5 Mbps for 4 s"),
     (Kind::Subscription, "subscription", "subscription, being sent"),
 ];
 
@@ -66,7 +72,7 @@ pub fn measure_here(kind: Kind, count: usize) -> io::Result<u64> {
     match kind {
         Kind::Created => (0..count).for_each(|n| rig.connect(subscriber_id(n), None)),
         Kind::Idle | Kind::IdleCm => connect(&mut rig),
-        Kind::Track | Kind::Flowing => (1..=count).for_each(|n| {
+        Kind::Track | Kind::Flowing | Kind::Full => (1..=count).for_each(|n| {
             rig.publisher(n, &plan);
         }),
         Kind::Subscription => {
@@ -74,11 +80,15 @@ pub fn measure_here(kind: Kind, count: usize) -> io::Result<u64> {
             frames(&mut rig, &mut batch, 2);
         }
     }
-    if kind == Kind::Flowing {
+    if let Some((sealed, sent)) = match kind {
+        Kind::Flowing => Some((2, 2)),
+        Kind::Full => Some((1, FULL_FRAMES)),
+        _ => None,
+    } {
         // What the clients seal ahead is theirs and stays out: it is measured first.
-        rig.seal_ahead(2);
+        rig.seal_ahead(sealed);
         let clients = resident()?;
-        frames(&mut rig, &mut batch, 2 * (count + 1));
+        frames(&mut rig, &mut batch, sent * (count + 1));
         return Ok(resident()?.saturating_sub(clients));
     }
     Ok(resident()?.saturating_sub(before))
@@ -96,9 +106,12 @@ fn measure(name: &str, count: usize) -> Option<f64> {
 pub fn measure_all(told: impl Fn(&str)) -> Vec<(&'static str, [f64; 2])> {
     let mut all: Vec<_> = KINDS
         .iter()
-        .map(|(_, name, what)| {
+        .map(|(kind, name, what)| {
             told(what);
-            (*what, COUNTS.map(|count| measure(name, count).unwrap_or(f64::NAN)))
+            // Ten thousand full ones would be all the buffers that the rig has.
+            let fits = |count: usize| *kind != Kind::Full || count <= COUNTS[0];
+            let one = |count| fits(count).then(|| measure(name, count)).flatten();
+            (*what, COUNTS.map(|count| one(count).unwrap_or(f64::NAN)))
         })
         .collect();
     // A track comes with its transport, and a flowing one adds to the silent one.
@@ -107,6 +120,7 @@ pub fn measure_all(told: impl Fn(&str)) -> Vec<(&'static str, [f64; 2])> {
     for n in 0..COUNTS.len() {
         all[3].1[n] = track[n] - idle[n];
         all[4].1[n] += all[3].1[n];
+        all[5].1[n] += all[3].1[n];
     }
     all
 }
@@ -115,15 +129,18 @@ pub fn measure_all(told: impl Fn(&str)) -> Vec<(&'static str, [f64; 2])> {
 pub fn section(all: &[(&'static str, [f64; 2])]) -> Section {
     let mut table = Table::new("Resident bytes for each", &["what", "at 1,000", "at 10,000", "10,000 to 1,000"]);
     for (what, [few, many]) in all {
-        table.row([Cell::text(*what), Cell::number(*few, 0), Cell::number(*many, 0), Cell::number(many / few, 2)]);
+        let number = |value: f64, digits| match value.is_finite() {
+            true => Cell::number(value, digits),
+            false => Cell::missing("not measured"),
+        };
+        table.row([Cell::text(*what), number(*few, 0), number(*many, 0), number(many / few, 2)]);
     }
     Section::new("Memory")
-        .text(format!(
+        .text(
             "Growth of a process with one shard, each kind in a process of its own; linear where the last column is 1. A \
-             video track with traffic keeps up to 512 packets for retransmissions, {} kB of buffers, and an audio track \
-             64, 16 kB.",
-            512 * 1_536 / 1_000
-        ))
+             video track with traffic keeps the packets of the last second and a half for retransmissions, at most 512, in \
+             buffers of 1.5 kB, and an audio track 64 in buffers of 256 B, 16 kB.",
+        )
         .table(table)
 }
 
