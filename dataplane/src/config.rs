@@ -51,8 +51,9 @@ pub struct Config {
     #[arg(long, env = "MILLRACE_MAX_TRANSPORTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_transports: u32,
 
-    /// Most DTLS handshakes under way at a time; more wait for the clients' retransmissions
-    #[arg(long, env = "MILLRACE_MAX_HANDSHAKES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Most DTLS handshakes under way at a time, of up to 55 kB each with the transport that it leads to; more wait
+    /// for the clients' retransmissions, a second or longer
+    #[arg(long, env = "MILLRACE_MAX_HANDSHAKES", default_value_t = 2_048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_handshakes: u32,
 
     /// Longest DTLS handshake, in milliseconds
@@ -88,7 +89,7 @@ impl Config {
             log: "info".to_owned(),
             buffer_mib: 512,
             max_transports: 10_000,
-            max_handshakes: 256,
+            max_handshakes: 2_048,
             handshake_timeout_ms: 20_000,
             steer: Steer::Auto,
             pin: true,
