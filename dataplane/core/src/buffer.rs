@@ -1,58 +1,90 @@
-//! Packet buffers: slabs of fixed-size slots, handed out by index, never returned to the system.
+//! Packet buffers: slots of a few fixed sizes, cut from chunks and handed out by number.
 //!
-//! A datagram is received into a large slot, decrypted there and kept there as the retransmission copy. One
-//! that fits a small slot (audio) moves to it, so that a second of opus costs 13 kB and not 80.
-//! After warm-up neither taking nor giving back allocates.
+//! A datagram is received into a large slot, decrypted there and kept there as the retransmission copy. One that fits a
+//! smaller slot (audio, video of few pixels) moves to it, so that a second of opus costs 13 kB and not 80.
+//!
+//! After warm-up neither taking nor giving back allocates. Chunks stay while they may be wanted again: only when far
+//! more slots than in use have been free for [`CALM`] ticks of [`Pool::tick`] are some of them let go, [`PER_TICK`] at a
+//! time. One that is let go takes its slots back as they come, and goes to the allocator with the last of them.
 
 use crate::io::MAX_DATAGRAM;
 
 /// Bytes of a large slot: a datagram of [`MAX_DATAGRAM`] rounded up to whole cache lines.
 pub const LARGE: usize = 1536;
+/// Bytes of a medium slot: a packet of a thumbnail, or of opus at its highest rate.
+pub const MEDIUM: usize = 512;
 /// Bytes of a small slot: an opus packet at 96 kbps and 20 ms with its header.
 pub const SMALL: usize = 256;
-/// Slots by which a class grows, so that growth is rare.
+/// Slots of a chunk, so that growth is rare.
 const GROWTH: usize = 256;
+/// Ticks for which a class must have had far too many slots before it lets go of any.
+const CALM: u32 = 30;
+/// Chunks of each class let go in one tick: 6 MB, and one pass over the free slots.
+const PER_TICK: usize = 16;
+/// Slots that may be free beyond as many as are in use.
+const SPARE: usize = 4 * GROWTH;
 
 const _: () = assert!(LARGE >= MAX_DATAGRAM);
+const _: () = assert!(GROWTH == 256, "Returned has a bit for each slot");
 
 /// A slot in use. Its holder gives it back by [`Pool::release`]; it is deliberately not `Drop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(u32);
 
-const SMALL_BIT: u32 = 1 << 31;
+impl BufferId {
+    fn chunk(self) -> usize {
+        self.0 as usize / GROWTH
+    }
+
+    fn slot(self) -> usize {
+        self.0 as usize % GROWTH
+    }
+}
+
+/// Number of a [`Class`].
+type ClassId = usize;
+const LARGE_CLASS: ClassId = 2;
+const SIZES: [usize; 3] = [SMALL, MEDIUM, LARGE];
 
 /// All packet buffers of one shard.
 #[derive(Debug)]
 pub struct Pool {
-    large: Class,
-    small: Class,
+    chunks: Vec<Chunk>,
+    /// In the order of [`SIZES`].
+    classes: [Class; 3],
+    in_use: usize,
     high_water: usize,
 }
 
 impl Pool {
-    /// A pool that holds at most `max_bytes` in all, split evenly between the two classes' bytes.
+    /// A pool that holds at most `max_bytes` in all: an eighth for small and medium slots each, the rest for large ones.
     pub fn new(max_bytes: usize) -> Self {
-        let small = max_bytes / 8 / SMALL;
-        let large = (max_bytes - small * SMALL) / LARGE;
-        Self { large: Class::new(LARGE, large), small: Class::new(SMALL, small), high_water: 0 }
+        let eighth = max_bytes / 8;
+        let class = |bytes: usize, slot: usize| Class::new(bytes / (slot * GROWTH));
+        let classes = [class(eighth, SMALL), class(eighth, MEDIUM), class(max_bytes - 2 * eighth, LARGE)];
+        Self { chunks: Vec::new(), classes, in_use: 0, high_water: 0 }
     }
 
     /// A large slot, or `None` when the pool is at its bound.
     pub fn take_large(&mut self) -> Option<BufferId> {
-        let id = self.large.take()?;
-        self.note_high_water();
-        Some(BufferId(id))
+        self.take(LARGE_CLASS)
     }
 
-    /// Moves the `len` bytes of `id` to a small slot when they fit and one is free; otherwise `id` stays.
+    /// Moves the `len` bytes of `id` to a smaller slot when they fit one and one is free; otherwise `id` stays.
     pub fn shrink(&mut self, id: BufferId, len: usize) -> BufferId {
-        if id.0 & SMALL_BIT != 0 || len > SMALL {
+        if len > MEDIUM {
             return id;
         }
-        let Some(small) = self.small.take() else { return id };
-        self.small.slot_mut(small)[..len].copy_from_slice(&self.large.slot(id.0)[..len]);
-        self.large.give(id.0);
-        BufferId(small | SMALL_BIT)
+        let class = fitting(len);
+        if self.chunks[id.chunk()].class <= class {
+            return id;
+        }
+        let Some(smaller) = self.take(class) else { return id };
+        if let Ok([from, to]) = self.chunks.get_disjoint_mut([id.chunk(), smaller.chunk()]) {
+            to.slot_mut(smaller)[..len].copy_from_slice(&from.slot(id)[..len]);
+        }
+        self.release(id);
+        smaller
     }
 
     /// Takes the smallest fitting slot for a copy of `bytes`; `None` when the pool is at its bound.
@@ -60,37 +92,39 @@ impl Pool {
         if bytes.len() > LARGE {
             return None;
         }
-        let id = match if bytes.len() <= SMALL { self.small.take() } else { None } {
-            Some(small) => BufferId(small | SMALL_BIT),
-            None => BufferId(self.large.take()?),
-        };
+        let class = fitting(bytes.len());
+        let id = self.take(class).or_else(|| self.take(LARGE_CLASS))?;
         self.bytes_mut(id)[..bytes.len()].copy_from_slice(bytes);
-        self.note_high_water();
         Some(id)
     }
 
     /// Gives a slot back.
     pub fn release(&mut self, id: BufferId) {
-        if id.0 & SMALL_BIT != 0 {
-            self.small.give(id.0 & !SMALL_BIT);
-        } else {
-            self.large.give(id.0);
+        let chunk = &mut self.chunks[id.chunk()];
+        let class = &mut self.classes[chunk.class];
+        self.in_use -= 1;
+        if let Some(returned) = &mut chunk.leaving {
+            returned.note(id);
+            class.leaving_free += 1;
+            return;
         }
+        debug_assert!(!class.free.contains(&id), "{id:?} given back twice");
+        class.free.push(id);
     }
 
     /// The whole slot.
     pub fn bytes(&self, id: BufferId) -> &[u8] {
-        if id.0 & SMALL_BIT != 0 { self.small.slot(id.0 & !SMALL_BIT) } else { self.large.slot(id.0) }
+        self.chunks[id.chunk()].slot(id)
     }
 
     /// The whole slot, to write.
     pub fn bytes_mut(&mut self, id: BufferId) -> &mut [u8] {
-        if id.0 & SMALL_BIT != 0 { self.small.slot_mut(id.0 & !SMALL_BIT) } else { self.large.slot_mut(id.0) }
+        self.chunks[id.chunk()].slot_mut(id)
     }
 
     /// Slots in use.
     pub fn in_use(&self) -> usize {
-        self.large.in_use() + self.small.in_use()
+        self.in_use
     }
 
     /// Most slots ever in use.
@@ -98,56 +132,206 @@ impl Pool {
         self.high_water
     }
 
-    fn note_high_water(&mut self) {
-        self.high_water = self.high_water.max(self.in_use());
+    /// Bytes of all slots, in use or not.
+    pub fn held_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// Whether there is something for [`Pool::tick`] to do.
+    pub fn has_surplus(&self) -> bool {
+        self.classes.iter().any(|class| class.calm > 0 || class.surplus() > 0 || class.leaving > 0)
+    }
+
+    /// To be called about once a second: lets go of what has been free for long.
+    pub fn tick(&mut self) {
+        for class in 0..self.classes.len() {
+            let surplus = self.classes[class].surplus();
+            let calm = if surplus > 0 { self.classes[class].calm + 1 } else { 0 };
+            self.classes[class].calm = calm;
+            if calm > CALM {
+                self.let_go(class, surplus.min(PER_TICK));
+            }
+            if self.classes[class].leaving > 0 {
+                self.give_to_allocator(class);
+            }
+        }
+    }
+
+    fn take(&mut self, class: ClassId) -> Option<BufferId> {
+        let id = match self.classes[class].free.pop() {
+            Some(id) => id,
+            None => self.grow(class)?,
+        };
+        self.in_use += 1;
+        self.high_water = self.high_water.max(self.in_use);
+        Some(id)
+    }
+
+    /// More free slots for a class that has none: those of a chunk that was to go, else of a new one. Returns one.
+    #[cold]
+    fn grow(&mut self, class: ClassId) -> Option<BufferId> {
+        let at = match self.leaving_chunk(class) {
+            Some(at) => at,
+            None => self.new_chunk(class)?,
+        };
+        let returned = self.chunks[at].leaving.take().unwrap_or_default();
+        let class = &mut self.classes[class];
+        class.leaving -= 1;
+        class.leaving_free -= returned.count();
+        class.free.extend(returned.slots().map(|slot| BufferId((at * GROWTH + slot) as u32)).rev());
+        class.free.pop()
+    }
+
+    /// One of the class that is to go and has free slots.
+    fn leaving_chunk(&self, class: ClassId) -> Option<usize> {
+        if self.classes[class].leaving_free == 0 {
+            return None;
+        }
+        let has_free =
+            |chunk: &Chunk| chunk.class == class && chunk.leaving.as_ref().is_some_and(|returned| returned.count() > 0);
+        self.chunks.iter().position(has_free)
+    }
+
+    /// A chunk from the allocator, all of whose slots are free, as one that is to go.
+    fn new_chunk(&mut self, id: ClassId) -> Option<usize> {
+        let class = &mut self.classes[id];
+        if class.chunks >= class.max_chunks {
+            return None;
+        }
+        class.chunks += 1;
+        class.leaving += 1;
+        class.leaving_free += GROWTH;
+        // Room for every slot of the class, so that giving back never allocates.
+        class.free.reserve(class.chunks * GROWTH - class.free.len());
+        let bytes = vec![0; SIZES[id] * GROWTH].into_boxed_slice();
+        let chunk = Chunk { class: id, slot_len: SIZES[id], bytes, leaving: Some(Returned::ALL), counted: 0 };
+        match self.chunks.iter().position(|chunk| chunk.bytes.is_empty()) {
+            Some(at) => {
+                self.chunks[at] = chunk;
+                Some(at)
+            }
+            None => {
+                self.chunks.push(chunk);
+                Some(self.chunks.len() - 1)
+            }
+        }
+    }
+
+    /// Marks `count` chunks as to go, those with the fewest slots in use.
+    fn let_go(&mut self, id: ClassId, count: usize) {
+        let Self { chunks, classes, .. } = self;
+        let class = &mut classes[id];
+        chunks.iter_mut().for_each(|chunk| chunk.counted = 0);
+        class.free.iter().for_each(|slot| chunks[slot.chunk()].counted += 1);
+        for _ in 0..count {
+            let candidates = chunks.iter_mut().filter(|chunk| chunk.class == id && chunk.leaving.is_none());
+            let Some(chunk) = candidates.max_by_key(|chunk| chunk.counted).filter(|chunk| chunk.counted > 0) else {
+                break;
+            };
+            chunk.leaving = Some(Returned::default());
+            class.leaving += 1;
+        }
+        let leaving_free = &mut class.leaving_free;
+        class.free.retain(|slot| {
+            let Some(returned) = &mut chunks[slot.chunk()].leaving else { return true };
+            returned.note(*slot);
+            *leaving_free += 1;
+            false
+        });
+    }
+
+    /// Lets the memory go of chunks that have all their slots back.
+    fn give_to_allocator(&mut self, id: ClassId) {
+        let class = &mut self.classes[id];
+        let mut gone = 0;
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.class == id) {
+            if gone < PER_TICK && chunk.leaving.as_ref().is_some_and(|returned| returned.count() == GROWTH) {
+                *chunk = Chunk { class: id, slot_len: 0, bytes: Box::default(), leaving: None, counted: 0 };
+                gone += 1;
+            }
+        }
+        class.chunks -= gone;
+        class.leaving -= gone;
+        class.leaving_free -= gone * GROWTH;
     }
 }
 
-/// Slots of one size, in chunks that never move.
+/// The smallest class for so many bytes, at most [`LARGE`].
+fn fitting(len: usize) -> ClassId {
+    usize::from(len > SMALL) + usize::from(len > MEDIUM)
+}
+
+/// The slots of one size.
 #[derive(Debug)]
 struct Class {
-    slot_len: usize,
-    max_slots: usize,
-    chunks: Vec<Box<[u8]>>,
-    free: Vec<u32>,
+    max_chunks: usize,
+    /// Chunks that have memory.
+    chunks: usize,
+    /// Of these, the ones that are to go, and how many of their slots are free.
+    leaving: usize,
+    leaving_free: usize,
+    /// Free slots of the chunks that stay.
+    free: Vec<BufferId>,
+    /// Ticks for which there has been a surplus.
+    calm: u32,
 }
 
 impl Class {
-    fn new(slot_len: usize, max_slots: usize) -> Self {
-        Self { slot_len, max_slots, chunks: Vec::new(), free: Vec::new() }
+    fn new(max_chunks: usize) -> Self {
+        Self { max_chunks, chunks: 0, leaving: 0, leaving_free: 0, free: Vec::new(), calm: 0 }
     }
 
-    fn slots(&self) -> usize {
-        self.chunks.len() * GROWTH
+    /// Chunks that could go: their slots are free beyond as many as are in use, and [`SPARE`].
+    fn surplus(&self) -> usize {
+        let in_use = self.chunks * GROWTH - self.free.len() - self.leaving_free;
+        self.free.len().saturating_sub(in_use + SPARE) / GROWTH
+    }
+}
+
+/// Slots of one size, at an address that stays while any of them is in use. Without memory once it has been given back;
+/// its number is used again.
+#[derive(Debug)]
+struct Chunk {
+    class: ClassId,
+    slot_len: usize,
+    bytes: Box<[u8]>,
+    /// Its free slots, if it is to go; else they are with its class.
+    leaving: Option<Returned>,
+    /// Its free slots when they were last counted.
+    counted: u32,
+}
+
+impl Chunk {
+    fn slot(&self, id: BufferId) -> &[u8] {
+        let at = id.slot() * self.slot_len;
+        &self.bytes[at..at + self.slot_len]
     }
 
-    fn in_use(&self) -> usize {
-        self.slots() - self.free.len()
+    fn slot_mut(&mut self, id: BufferId) -> &mut [u8] {
+        let at = id.slot() * self.slot_len;
+        &mut self.bytes[at..at + self.slot_len]
+    }
+}
+
+/// A bit for each slot of a chunk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Returned([u64; GROWTH / 64]);
+
+impl Returned {
+    const ALL: Self = Self([u64::MAX; GROWTH / 64]);
+
+    fn note(&mut self, id: BufferId) {
+        let (word, bit) = (id.slot() / 64, 1 << (id.slot() % 64));
+        debug_assert!(self.0[word] & bit == 0, "{id:?} given back twice");
+        self.0[word] |= bit;
     }
 
-    fn take(&mut self) -> Option<u32> {
-        if self.free.is_empty() && self.slots() + GROWTH <= self.max_slots {
-            let first = self.slots() as u32;
-            self.chunks.push(vec![0; self.slot_len * GROWTH].into_boxed_slice());
-            self.free.reserve(self.slots());
-            self.free.extend((first..first + GROWTH as u32).rev());
-        }
-        self.free.pop()
+    fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    fn give(&mut self, slot: u32) {
-        debug_assert!(!self.free.contains(&slot), "slot {slot} given back twice");
-        self.free.push(slot);
-    }
-
-    fn slot(&self, slot: u32) -> &[u8] {
-        let (chunk, at) = (slot as usize / GROWTH, slot as usize % GROWTH * self.slot_len);
-        &self.chunks[chunk][at..at + self.slot_len]
-    }
-
-    fn slot_mut(&mut self, slot: u32) -> &mut [u8] {
-        let (chunk, at) = (slot as usize / GROWTH, slot as usize % GROWTH * self.slot_len);
-        &mut self.chunks[chunk][at..at + self.slot_len]
+    fn slots(self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..GROWTH).filter(move |slot| self.0[slot / 64] & (1 << (slot % 64)) != 0)
     }
 }
 
@@ -156,17 +340,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_packet_moves_to_a_small_slot_and_frees_the_large_one() {
-        let mut pool = Pool::new(8 << 20);
-        let large = pool.take_large().unwrap();
-        pool.bytes_mut(large)[..3].copy_from_slice(b"abc");
-        let small = pool.shrink(large, 3);
-        assert_ne!(small, large);
-        assert_eq!(&pool.bytes(small)[..3], b"abc");
-        assert_eq!(pool.bytes(small).len(), SMALL);
-        assert_eq!(pool.in_use(), 1);
-        pool.release(small);
-        assert_eq!((pool.in_use(), pool.high_water()), (0, 1));
+    fn a_packet_moves_to_the_smallest_slot_and_frees_the_large_one() {
+        let mut pool = Pool::new(16 << 20);
+        for (len, slot) in [(1, SMALL), (SMALL, SMALL), (SMALL + 1, MEDIUM), (MEDIUM, MEDIUM), (MEDIUM + 1, LARGE)] {
+            let large = pool.take_large().unwrap();
+            let bytes: Vec<_> = (0..len).map(|at| at as u8).collect();
+            pool.bytes_mut(large)[..len].copy_from_slice(&bytes);
+            let moved = pool.shrink(large, len);
+            assert_eq!(moved == large, slot == LARGE);
+            assert_eq!((&pool.bytes(moved)[..len], pool.bytes(moved).len()), (&*bytes, slot));
+            assert_eq!(pool.in_use(), 1);
+            assert_eq!(pool.shrink(moved, len), moved, "it is where it belongs");
+            pool.release(moved);
+        }
+        assert_eq!((pool.in_use(), pool.high_water()), (0, 2));
     }
 
     #[test]
@@ -176,15 +363,86 @@ mod tests {
         assert!(taken * LARGE <= 2 << 20);
         assert!(taken > 0);
         assert!(pool.copy_in(&[0; 1000]).is_none());
-        assert!(pool.copy_in(&[0; 100]).is_some());
+        assert!(pool.copy_in(&[0; 300]).is_some());
+        while pool.copy_in(&[0; 100]).is_some() {}
+        assert!(pool.held_bytes() <= 2 << 20);
     }
 
     #[test]
     fn slots_do_not_overlap() {
-        let mut pool = Pool::new(4 << 20);
-        let ids: Vec<_> = (0..600u32).map(|n| pool.copy_in(&n.to_be_bytes().repeat(100)).unwrap()).collect();
-        for (n, id) in (0..600u32).zip(ids) {
-            assert_eq!(pool.bytes(id)[..400], n.to_be_bytes().repeat(100));
+        let mut pool = Pool::new(8 << 20);
+        let len = |n: u32| [100, 400, 1_200][n as usize % 3];
+        let ids: Vec<_> = (0..1_800u32).map(|n| pool.copy_in(&n.to_be_bytes().repeat(len(n) / 4)).unwrap()).collect();
+        for (n, id) in (0..1_800u32).zip(ids) {
+            assert_eq!(pool.bytes(id)[..len(n)], n.to_be_bytes().repeat(len(n) / 4));
         }
+    }
+
+    fn take(pool: &mut Pool, count: usize) -> Vec<BufferId> {
+        (0..count).map(|_| pool.take_large().unwrap()).collect()
+    }
+
+    fn ticks(pool: &mut Pool, count: u32) {
+        (0..count).for_each(|_| pool.tick());
+    }
+
+    #[test]
+    fn what_has_been_free_for_long_goes_to_the_allocator() {
+        let mut pool = Pool::new(256 << 20);
+        let ids = take(&mut pool, 64 * GROWTH);
+        let held = pool.held_bytes();
+        ticks(&mut pool, 100);
+        assert_eq!(pool.held_bytes(), held, "nothing is free");
+        // Every 64th stays in use: a few in every chunk.
+        let (kept, freed): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.0 % 64 == 0);
+        for id in &kept {
+            pool.bytes_mut(*id)[..4].copy_from_slice(&id.0.to_be_bytes());
+        }
+        freed.into_iter().for_each(|id| pool.release(id));
+        assert!(pool.has_surplus());
+        ticks(&mut pool, CALM);
+        assert_eq!(pool.held_bytes(), held, "it may be a pause");
+        ticks(&mut pool, 20);
+        assert!(kept.iter().all(|id| pool.bytes(*id)[..4] == id.0.to_be_bytes()), "what is in use stays where it is");
+        // Packets come and go: the old ones leave the chunks that are to go.
+        for id in kept {
+            take(&mut pool, 1).into_iter().for_each(|id| pool.release(id));
+            pool.release(id);
+        }
+        ticks(&mut pool, CALM + 20);
+        assert!(pool.held_bytes() <= (SPARE + GROWTH) * LARGE, "{} of {held}", pool.held_bytes());
+        assert!(pool.held_bytes() > 0 && pool.in_use() == 0 && !pool.has_surplus());
+        // And comes back, to the last slot of it.
+        let again = take(&mut pool, 64 * GROWTH);
+        assert_eq!(pool.held_bytes(), held);
+        assert_eq!(again.iter().collect::<std::collections::HashSet<_>>().len(), again.len());
+    }
+
+    #[test]
+    fn a_pause_keeps_its_buffers() {
+        let mut pool = Pool::new(256 << 20);
+        for _ in 0..5 {
+            let ids = take(&mut pool, 32 * GROWTH);
+            let held = pool.held_bytes();
+            ticks(&mut pool, 1);
+            ids.into_iter().for_each(|id| pool.release(id));
+            ticks(&mut pool, CALM);
+            assert_eq!(pool.held_bytes(), held);
+        }
+    }
+
+    #[test]
+    fn what_was_to_go_is_used_before_there_is_more() {
+        let mut pool = Pool::new(64 << 20);
+        let max = std::iter::from_fn(|| pool.take_large()).collect::<Vec<_>>();
+        let (pinned, freed): (Vec<_>, Vec<_>) = max.iter().partition(|id| id.slot() == 7);
+        freed.iter().for_each(|id| pool.release(*id));
+        ticks(&mut pool, 2 * CALM);
+        assert!(pool.classes[LARGE_CLASS].leaving > 0, "pinned by what is in use");
+        let again = std::iter::from_fn(|| pool.take_large()).collect::<Vec<_>>();
+        assert_eq!(again.len(), freed.len(), "the bound is as before");
+        assert!(again.iter().all(|id| !pinned.contains(id)));
+        let class = &pool.classes[LARGE_CLASS];
+        assert_eq!((class.leaving, class.leaving_free, class.free.len()), (0, 0, 0));
     }
 }

@@ -35,11 +35,14 @@ use crate::wire::stun::IntegrityKey;
 /// Keyed with the shard's seed: keys are addresses and ids that clients can choose.
 type Map<K, V> = HashMap<K, V, FixedState>;
 
+/// The pool counts its surplus in such steps.
+const POOL_TICK: Duration = Duration::from_secs(1);
+
 /// Bounds of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of packet buffers, receive slots and retransmission histories together. A video track with
-    /// traffic holds up to 512 packets (0.8 MB).
+    /// traffic holds what came in the last second and a half, up to 512 packets (0.8 MB).
     pub max_buffer_bytes: usize,
     /// Control datagrams (STUN, DTLS, RTCP) that wait to be sent.
     pub max_control_queue: usize,
@@ -86,6 +89,8 @@ pub struct Shard {
     random: u64,
     pool: Pool,
     counters: Counters,
+    /// When the pool may give memory back next.
+    pool_due: Instant,
     wheel: Wheel,
     endpoints: Slab<Endpoint>,
     transports: Map<TransportId, usize>,
@@ -191,6 +196,7 @@ impl Shard {
             random: config.seed ^ (u64::from(config.worker) << 32),
             pool: Pool::new(config.limits.max_buffer_bytes),
             counters: Counters::default(),
+            pool_due: Instant::default(),
             wheel: Wheel::new(),
             endpoints: Slab::new(),
             transports: table(config.seed),
@@ -266,11 +272,16 @@ impl Shard {
                 self.run_timers(now, claims, key);
             }
         }
+        if now >= self.pool_due && self.pool.has_surplus() {
+            self.pool.tick();
+            self.pool_due = now + POOL_TICK;
+        }
     }
 
     /// When to call [`Shard::handle_timeout`]; [`Instant::FAR_FUTURE`] if nothing is due.
     pub fn next_timeout(&self) -> Instant {
-        self.wheel.next()
+        let due = self.wheel.next();
+        if self.pool.has_surplus() { due.min(self.pool_due) } else { due }
     }
 
     /// The next thing to tell.

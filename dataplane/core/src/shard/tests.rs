@@ -192,3 +192,21 @@ fn a_panic_fails_the_transport_in_hand_and_no_other() {
     assert_eq!(states, [TransportState::Connecting, TransportState::Failed]);
     assert_eq!(shard.snapshot().stats.panics, 1);
 }
+
+#[test]
+fn buffers_that_nobody_needs_any_more_are_given_back() {
+    let (mut shard, claims) = (shard(), OneSlot::default());
+    let taken: Vec<_> = (0..10_000).map(|_| shard.receive_buffer().unwrap()).collect();
+    let held = shard.pool.held_bytes();
+    taken.into_iter().for_each(|buffer| shard.release_buffer(buffer));
+    // Nothing else is due: the shell comes because of this alone, and no longer than it takes.
+    let begun = shard.next_timeout();
+    let mut now = NOW.max(begun);
+    while shard.next_timeout() != Instant::FAR_FUTURE {
+        now = now.max(shard.next_timeout());
+        shard.handle_timeout(now, &claims);
+        assert!(now.since(NOW) < Duration::from_secs(60), "{} of {held} bytes after a minute", shard.pool.held_bytes());
+    }
+    assert!(now.since(NOW) >= Duration::from_secs(30), "not before half a minute: {:?}", now.since(NOW));
+    assert!(shard.pool.held_bytes() < held / 5, "{} of {held}", shard.pool.held_bytes());
+}
