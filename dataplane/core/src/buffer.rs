@@ -5,7 +5,10 @@
 //!
 //! After warm-up neither taking nor giving back allocates. Chunks stay while they may be wanted again: only when far
 //! more slots than in use have been free for [`CALM`] ticks of [`Pool::tick`] are some of them let go, [`PER_TICK`] at a
-//! time. One that is let go takes its slots back as they come, and goes to the allocator with the last of them.
+//! time. One that is let go takes its slots back as they come, and goes to the system with the last of them. Chunks are
+//! mapped and not allocated for that: allocators keep what they are given.
+
+use memmap2::MmapMut;
 
 use crate::io::MAX_DATAGRAM;
 
@@ -134,7 +137,7 @@ impl Pool {
 
     /// Bytes of all slots, in use or not.
     pub fn held_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+        self.chunks.iter().map(|chunk| chunk.bytes().len()).sum()
     }
 
     /// Whether there is something for [`Pool::tick`] to do.
@@ -152,7 +155,7 @@ impl Pool {
                 self.let_go(class, surplus.min(PER_TICK));
             }
             if self.classes[class].leaving > 0 {
-                self.give_to_allocator(class);
+                self.unmap(class);
             }
         }
     }
@@ -192,20 +195,20 @@ impl Pool {
         self.chunks.iter().position(has_free)
     }
 
-    /// A chunk from the allocator, all of whose slots are free, as one that is to go.
+    /// A chunk from the system, all of whose slots are free, as one that is to go.
     fn new_chunk(&mut self, id: ClassId) -> Option<usize> {
         let class = &mut self.classes[id];
         if class.chunks >= class.max_chunks {
             return None;
         }
+        let bytes = Some(MmapMut::map_anon(SIZES[id] * GROWTH).ok()?);
         class.chunks += 1;
         class.leaving += 1;
         class.leaving_free += GROWTH;
         // Room for every slot of the class, so that giving back never allocates.
         class.free.reserve(class.chunks * GROWTH - class.free.len());
-        let bytes = vec![0; SIZES[id] * GROWTH].into_boxed_slice();
         let chunk = Chunk { class: id, slot_len: SIZES[id], bytes, leaving: Some(Returned::ALL), counted: 0 };
-        match self.chunks.iter().position(|chunk| chunk.bytes.is_empty()) {
+        match self.chunks.iter().position(|chunk| chunk.bytes.is_none()) {
             Some(at) => {
                 self.chunks[at] = chunk;
                 Some(at)
@@ -241,12 +244,12 @@ impl Pool {
     }
 
     /// Lets the memory go of chunks that have all their slots back.
-    fn give_to_allocator(&mut self, id: ClassId) {
+    fn unmap(&mut self, id: ClassId) {
         let class = &mut self.classes[id];
         let mut gone = 0;
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.class == id) {
             if gone < PER_TICK && chunk.leaving.as_ref().is_some_and(|returned| returned.count() == GROWTH) {
-                *chunk = Chunk { class: id, slot_len: 0, bytes: Box::default(), leaving: None, counted: 0 };
+                *chunk = Chunk { class: id, slot_len: 0, bytes: None, leaving: None, counted: 0 };
                 gone += 1;
             }
         }
@@ -294,7 +297,7 @@ impl Class {
 struct Chunk {
     class: ClassId,
     slot_len: usize,
-    bytes: Box<[u8]>,
+    bytes: Option<MmapMut>,
     /// Its free slots, if it is to go; else they are with its class.
     leaving: Option<Returned>,
     /// Its free slots when they were last counted.
@@ -302,14 +305,18 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or_default()
+    }
+
     fn slot(&self, id: BufferId) -> &[u8] {
         let at = id.slot() * self.slot_len;
-        &self.bytes[at..at + self.slot_len]
+        &self.bytes()[at..at + self.slot_len]
     }
 
     fn slot_mut(&mut self, id: BufferId) -> &mut [u8] {
         let at = id.slot() * self.slot_len;
-        &mut self.bytes[at..at + self.slot_len]
+        &mut self.bytes.as_deref_mut().unwrap_or_default()[at..at + self.slot_len]
     }
 }
 
@@ -387,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_been_free_for_long_goes_to_the_allocator() {
+    fn what_has_been_free_for_long_goes_to_the_system() {
         let mut pool = Pool::new(256 << 20);
         let ids = take(&mut pool, 64 * GROWTH);
         let held = pool.held_bytes();
