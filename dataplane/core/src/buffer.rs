@@ -4,9 +4,9 @@
 //! smaller slot (audio, video of few pixels) moves to it, so that a second of opus costs 13 kB and not 80.
 //!
 //! After warm-up neither taking nor giving back allocates. Chunks stay while they may be wanted again: only when far
-//! more slots than in use have been free for [`CALM`] ticks of [`Pool::tick`] are some of them let go, [`PER_TICK`] at a
-//! time. One that is let go takes its slots back as they come, and goes to the system with the last of them. Chunks are
-//! mapped and not allocated for that: allocators keep what they are given.
+//! more slots than in use have been free for half a minute of [`Pool::tick`] are some of them let go, a few at a time.
+//! One that is let go takes its slots back as they come, and goes to the system with the last of them. Chunks are mapped
+//! and not allocated for that: allocators keep what they are given.
 
 use memmap2::MmapMut;
 
