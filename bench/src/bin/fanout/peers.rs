@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Subscribers of each publisher
     #[arg(long, default_value_t = 100)]
     subscribers: usize,
+    /// Instead of the same load on all: to each server as many publishers as take about this part of its core, in percent
+    #[arg(long, value_parser = clap::value_parser!(u8).range(5..=80), conflicts_with = "publishers")]
+    of_core: Option<u8>,
     /// Threads of each server that forward media, each with a core of its own; the last one shares the client's
     #[arg(long, default_value_t = 1)]
     workers: u16,
@@ -46,10 +49,18 @@ pub(crate) struct Options {
     before: Vec<PathBuf>,
 }
 
+/// Length of a look at what a load takes.
+const LOOK: Duration = Duration::from_secs(2);
+/// Looks, each at the load that the one before it suggests: the more packets there are, the less one costs.
+const LOOKS: usize = 2;
+/// Most publishers that a part of a core is looked for with.
+const MOST_PUBLISHERS: usize = 40;
+
 /// What is known of one server.
 #[derive(Default)]
 struct Peer {
     version: String,
+    publishers: usize,
     runs: Vec<(Measured, (u64, u64))>,
     failure: Option<String>,
 }
@@ -77,9 +88,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
                 continue;
             }
             progress(&format!("run {run} of {}: {}", options.runs, driver.name()));
-            let outcome = Call::connect(&runtime, driver.as_ref(), &plan, shape).and_then(|mut call| {
+            let outcome = match (peer.publishers, options.of_core) {
+                (0, Some(percent)) => {
+                    publishers_for(&runtime, driver.as_ref(), &plan, shape, f64::from(percent) / 100.0)
+                }
+                (0, None) => Ok(shape.publishers),
+                (known, _) => Ok(known),
+            };
+            let outcome = outcome.and_then(|publishers| {
+                peer.publishers = publishers;
+                let mut call = Call::connect(&runtime, driver.as_ref(), &plan, Shape { publishers, ..shape })?;
                 peer.version = call.server.version();
-                Ok((call.measure(shape.publishers, Duration::from_secs(options.seconds))?, call.resident))
+                Ok((call.measure(publishers, Duration::from_secs(options.seconds))?, call.resident))
             });
             match outcome {
                 Ok(run) => peer.runs.push(run),
@@ -89,19 +109,43 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     measuring_done();
     let named: Vec<_> = peers.iter().map(|(at, peer)| (drivers[*at].name(), peer)).collect();
-    report(options, shape, &named).publish(&folder()?, "peers")?;
+    let name = if options.of_core.is_some() { "peers-of-core" } else { "peers" };
+    report(options, shape, &named).publish(&folder()?, name)?;
     Ok(())
 }
 
+/// So many publishers that a server is busy for this part of a core.
+fn publishers_for(
+    runtime: &tokio::runtime::Runtime,
+    driver: &dyn Driver,
+    plan: &Plan,
+    shape: Shape,
+    part: f64,
+) -> Result<usize, Failure> {
+    let mut publishers = 1;
+    for _ in 0..LOOKS {
+        let mut call = Call::connect(runtime, driver, plan, Shape { publishers, ..shape })?;
+        let measured = call.measure(publishers, LOOK)?;
+        let busy = measured.usage.cpu() / measured.seen.seconds;
+        publishers = ((publishers as f64 * part / busy).round() as usize).clamp(1, MOST_PUBLISHERS);
+    }
+    Ok(publishers)
+}
+
 fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report {
+    let load = match options.of_core {
+        Some(percent) => format!("As many publishers as take each server about {percent} % of its core,"),
+        None if shape.publishers == 1 => "1 publisher".to_owned(),
+        None => format!("{} publishers", shape.publishers),
+    };
+    let same =
+        if options.of_core.is_some() { "the same profile and part of a core" } else { "the same profile and load" };
     let mut report = Report::new(
         "Beside other media servers",
         &format!(
-            "{} publisher{} to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
+            "{load} to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
              the same client for every server. Server on core 0, client on core 1; medians of {} runs of {} s, the servers \
              in turns, each run with a fresh one. No feedback about bandwidth is negotiated with anyone.",
-            shape.publishers,
-            if shape.publishers == 1 { "" } else { "s" },
             shape.subscribers,
             profile_name(shape.profile),
             options.runs,
@@ -118,6 +162,8 @@ fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report 
             "least",
             "most",
             "packets per CPU s",
+            "publishers",
+            "of its core %",
             "delivered",
             "p50 us",
             "p99 us",
@@ -139,7 +185,7 @@ fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report 
         notes.extend(peer.failure.as_ref().map(|failure| format!("{name}: {failure}.")));
         notes.extend(peer.runs.iter().filter_map(|(run, _)| Some(format!("{name}: a run is void: {}.", run.void()?))));
         if let Some((ours, cost)) = ours.zip(median(&costs(peer))).filter(|_| *name != peers[0].0) {
-            report.figure(name, format!("{:.1} times our CPU per packet", cost / ours), "the same profile and load");
+            report.figure(name, format!("{:.1} times our CPU per packet", cost / ours), same);
         }
     }
     let bars = Bars { title: "CPU per packet".to_owned(), unit: "us".to_owned(), bars, reference: None };
@@ -167,7 +213,7 @@ fn row(name: &str, peer: &Peer, ours: Option<f64>, shape: Shape) -> Vec<Cell> {
     let of = |value: fn(&Measured) -> f64| {
         median(&valid.iter().map(|(run, _)| value(run)).collect::<Vec<_>>()).unwrap_or(f64::NAN)
     };
-    let transports = (shape.publishers * (shape.subscribers + 1)) as f64;
+    let transports = (peer.publishers * (shape.subscribers + 1)) as f64;
     let grown: Vec<_> = valid.iter().map(|(_, resident)| resident.1 as f64 - resident.0 as f64).collect();
     vec![
         Cell::text(name),
@@ -176,6 +222,8 @@ fn row(name: &str, peer: &Peer, ours: Option<f64>, shape: Shape) -> Vec<Cell> {
         Cell::number(costs.iter().copied().fold(f64::MAX, f64::min) / 1e3, 2),
         Cell::number(costs.iter().copied().fold(0.0, f64::max) / 1e3, 2),
         Cell::number(1e9 / cost, 0),
+        Cell::count(peer.publishers as u64),
+        Cell::number(of(|run| run.usage.cpu() / run.seen.seconds) * 100.0, 0),
         Cell::number(of(|run| 1.0 - run.seen.loss()), 5),
         Cell::number(of(|run| run.seen.latency.quantile(0.5)), 0),
         Cell::number(of(|run| run.seen.latency.quantile(0.99)), 0),
