@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cable;
 pub mod clock;
 pub mod cost;
 pub mod curves;

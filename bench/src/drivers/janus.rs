@@ -91,7 +91,7 @@ impl Driver for Janus {
         let log = folder.join("log");
         let arguments = ["-F".to_owned(), folder.display().to_string()];
         let environment = [("LD_PRELOAD".to_owned(), preloads)];
-        let mut process = Process::start(Path::new(PROGRAM), &arguments, &environment, &plan.cores, &log)?;
+        let mut process = Process::start(Path::new(PROGRAM), &arguments, &environment, plan, &log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         process.wait_for("Janus's HTTP API", PATIENCE, &log, || TcpStream::connect(address).is_ok())?;
         let mut requests = Http::connect(address)?;

@@ -55,7 +55,7 @@ pub(crate) fn start(library: Library, plan: &Plan) -> Result<Box<dyn Server>, Fa
     let log = folder.join("log");
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let arguments = [address.port().to_string(), plan.workers.to_string()];
-    let mut process = Process::start(&program, &arguments, &[], &plan.cores, &log)?;
+    let mut process = Process::start(&program, &arguments, &[], plan, &log)?;
     let stream = BufReader::new(connect(&mut process, &library, address, &log)?);
     let mut running = Running { process, folder, stream, library, version: String::new() };
     let ready = running.answer()?;

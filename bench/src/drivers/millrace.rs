@@ -78,7 +78,7 @@ impl Driver for Millrace {
         arguments.extend(["--max-transports".to_owned(), "50000".to_owned()]);
         arguments.extend(["--control-socket".to_owned(), socket.display().to_string()]);
         arguments.extend(self.flags.clone());
-        let mut process = Process::start(&program, &arguments, &[], &plan.cores, &log)?;
+        let mut process = Process::start(&program, &arguments, &[], plan, &log)?;
         process.wait_for("the data plane's control socket", PATIENCE, &log, || UnixStream::connect(&socket).is_ok())?;
         let mut control = Control::connect(&socket)?;
         let hello = Hello { version: dataplane_protocol::VERSION, software: "millrace-bench".to_owned() };

@@ -38,6 +38,8 @@ pub struct Plan {
     pub workers: u16,
     /// Cores that the whole process may use.
     pub cores: Vec<usize>,
+    /// The network namespace that it runs in, as a file; `None`: ours.
+    pub namespace: Option<PathBuf>,
 }
 
 /// What the load client is to a server: the part of an SDP that concerns its transport.

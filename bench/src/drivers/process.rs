@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::drivers::Failure;
+use crate::drivers::{Failure, Plan};
 
 /// How long a process may take to end by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ impl Usage {
 }
 
 impl Process {
-    /// Starts `program` on `cores`, its output in the file `log`.
+    /// Starts `program` where `plan` has it, its output in the file `log`.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -48,12 +48,16 @@ impl Process {
         program: &Path,
         arguments: &[String],
         environment: &[(String, String)],
-        cores: &[usize],
+        plan: &Plan,
         log: &Path,
     ) -> Result<Self, Failure> {
-        let cores: Vec<_> = cores.iter().map(ToString::to_string).collect();
+        let cores: Vec<_> = plan.cores.iter().map(ToString::to_string).collect();
         let out = fs::File::create(log)?;
-        let child = Command::new("taskset")
+        let mut command = Command::new(if plan.namespace.is_some() { "nsenter" } else { "taskset" });
+        if let Some(namespace) = &plan.namespace {
+            command.arg(format!("--net={}", namespace.display())).arg("taskset");
+        }
+        let child = command
             .args(["-c", &cores.join(","), "nice", "-n", NICENESS])
             // A bench that is killed takes its servers with it.
             .args(["setpriv", "--pdeathsig", "TERM"])
@@ -65,7 +69,10 @@ impl Process {
             .stderr(out)
             .spawn()
             .map_err(|error| {
-                format!("{}: {error} (it is started by taskset and setpriv of util-linux)", program.display())
+                format!(
+                    "{}: {error} (it is started by taskset, setpriv and, with --wire, nsenter of util-linux)",
+                    program.display()
+                )
             })?;
         Ok(Self { child })
     }
@@ -191,7 +198,8 @@ mod tests {
     fn a_process_is_accounted_for_and_ends_when_dropped() {
         let log = std::env::temp_dir().join(format!("millrace-bench-process-{}", std::process::id()));
         let arguments = ["-c".to_owned(), "while :; do :; done".to_owned()];
-        let mut process = Process::start(Path::new("/bin/sh"), &arguments, &[], &[0], &log).unwrap();
+        let plan = Plan { workers: 1, cores: vec![0], namespace: None };
+        let mut process = Process::start(Path::new("/bin/sh"), &arguments, &[], &plan, &log).unwrap();
         let id = process.id();
         let busy = |process: &mut Process| process.usage().is_ok_and(|usage| usage.cpu() > 0.02);
         let started = Instant::now();

@@ -1,10 +1,12 @@
 //! A server with everybody connected, and measuring it.
 
 use std::net::UdpSocket;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use dataplane_protocol::SrtpProfile;
 use futures_util::stream::{self, StreamExt};
+use millrace_bench::cable::{Cable, Card};
 use millrace_bench::drivers::{
     Counters, Driver, Media, Plan, Server, ServerEnd, Usage, cpu_of_kernel_thread, steal_seconds,
 };
@@ -12,7 +14,7 @@ use millrace_bench::fanout::{Identity, Intake, Keys, Load, Role, Seen, connect, 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::Failure;
+use crate::{Failure, Wire};
 
 /// The load client's core. Servers with one worker have core 0.
 pub(crate) const CLIENT_CORE: usize = 1;
@@ -45,6 +47,7 @@ pub(crate) struct Shape {
 pub(crate) struct Call {
     pub(crate) server: Box<dyn Server>,
     load: Load,
+    cable: Option<Rc<Cable>>,
     shape: Shape,
     /// Resident bytes of the server before anybody came, and with everybody connected and silent.
     pub(crate) resident: (u64, u64),
@@ -96,6 +99,20 @@ impl Measured {
     }
 }
 
+/// The way to the servers, which this thread is moved to: a cable, or the loopback as it is. It comes before any other
+/// thread is started.
+pub(crate) fn lay(wire: Option<Wire>) -> Result<Option<Rc<Cable>>, Failure> {
+    wire.map(|wire| Cable::lay(wire.into(), CLIENT_CORE).map(Rc::new)).transpose()
+}
+
+/// What servers are charged with, for the headline of a report, after "over".
+pub(crate) fn way(wire: Option<Wire>) -> &'static str {
+    wire.map_or(
+        "the loopback, where a server is charged with the receiver's half of the kernel's work as well",
+        |wire| Card::from(wire).described(),
+    )
+}
+
 /// A runtime for handshakes, on the client's core as everything of the client.
 pub(crate) fn client_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let mut set = CpuSet::new();
@@ -114,6 +131,7 @@ impl Call {
         runtime: &tokio::runtime::Runtime,
         driver: &dyn Driver,
         plan: &Plan,
+        cable: Option<&Rc<Cable>>,
         shape: Shape,
     ) -> Result<Self, Failure> {
         let identity = Identity::generate()?;
@@ -145,14 +163,14 @@ impl Call {
             }
         }
         let after = server.process().usage()?.resident;
-        Ok(Self { server, load, shape, resident: (before, after) })
+        Ok(Self { server, load, cable: cable.cloned(), shape, resident: (before, after) })
     }
 
     /// Lets so many publishers send, and counts for so long.
     pub(crate) fn measure(&mut self, publishers: usize, length: Duration) -> Result<Measured, Failure> {
         let server = self.server.as_mut();
         let mut look = || Ok((server.counters()?, server.process().usage()?));
-        measure(&self.load, &mut look, publishers, length)
+        measure(&self.load, self.cable.as_deref(), &mut look, publishers, length)
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -164,17 +182,28 @@ impl Call {
 type Look<'a> = &'a mut dyn FnMut() -> Result<(Option<Counters>, Usage), Failure>;
 
 /// Lets so many publishers send, and counts for so long.
-pub(crate) fn measure(load: &Load, look: Look<'_>, publishers: usize, length: Duration) -> Result<Measured, Failure> {
+pub(crate) fn measure(
+    load: &Load,
+    cable: Option<&Cable>,
+    look: Look<'_>,
+    publishers: usize,
+    length: Duration,
+) -> Result<Measured, Failure> {
+    let cable_seconds = || cable.map_or(Ok(0.0), Cable::cpu);
     load.active(publishers)?;
     std::thread::sleep(SETTLE);
     let (started, steal, softirq) = (Instant::now(), steal_seconds(), softirq_seconds());
     let (counters, usage) = look()?;
     load.open()?;
+    let cable_before = cable_seconds()?;
     std::thread::sleep(length);
     let (counters_after, after) = look()?;
     let softirq = softirq_seconds() - softirq;
     let elapsed = started.elapsed().as_secs_f64();
-    let seen = load.close()?;
+    let mut seen = load.close()?;
+    // The kernel's threads of the cable share the client's core, and do what the loopback's client would be charged with
+    // and its server.
+    seen.client_cpu += cable_seconds()? - cable_before;
     let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     Ok(Measured {
         publishers,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_bench::drivers::Process;
+use millrace_bench::cable::Cable;
+use millrace_bench::drivers::{Plan, Process};
 use millrace_bench::fanout::{Load, RelayPlan, join_relay, relay};
 
 use crate::call::{CLIENT_CORE, Measured, Shape, measure, media, progress};
@@ -31,8 +32,10 @@ pub(crate) fn serve(options: &Options) -> Result<(), Failure> {
     match relay(RelayPlan { publishers, subscribers, profile: profile.into() })? {}
 }
 
-/// Measures it, on the server's core, with each of these numbers of publishers.
+/// Measures it where `plan` has servers, with each of these numbers of publishers.
 pub(crate) fn floors(
+    plan: &Plan,
+    cable: Option<&Cable>,
     shape: Shape,
     profile: Profile,
     publishers: &[usize],
@@ -50,18 +53,18 @@ pub(crate) fn floors(
             format!("--profile={}", profile.flag()),
         ],
         &[],
-        &[0],
+        plan,
         &running.log,
     )?;
     let port = || fs::read_to_string(&running.log).ok()?.lines().next()?.parse::<u16>().ok();
     process.wait_for("the floor's port", PATIENCE, &running.log, || port().is_some())?;
     let load = Load::start(CLIENT_CORE, "bench", shape.intake)?;
-    let plan = RelayPlan { publishers: all, subscribers: shape.subscribers, profile: profile.into() };
-    join_relay(&load, plan, port().ok_or("the floor has no port")?, media)?;
+    let relayed = RelayPlan { publishers: all, subscribers: shape.subscribers, profile: profile.into() };
+    join_relay(&load, relayed, port().ok_or("the floor has no port")?, media)?;
     let mut look = || Ok((None, process.usage()?));
     let floor = |publishers: &usize| {
         progress(&format!("the floor with {} subscribers each: {publishers} publishers", shape.subscribers));
-        measure(&load, &mut look, *publishers, length)
+        measure(&load, cable, &mut look, *publishers, length)
     };
     publishers.iter().map(floor).collect()
 }

@@ -9,9 +9,9 @@ use millrace_bench::drivers::{Driver, Millrace, Plan, all, profile_name};
 use millrace_bench::fanout::Intake;
 use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
 
-use crate::call::{Call, Measured, Shape, client_runtime, measuring_done, progress};
+use crate::call::{Call, Measured, Shape, client_runtime, lay, measuring_done, progress, way};
 use crate::output::folder;
-use crate::{Failure, Profile};
+use crate::{Failure, Profile, Wire};
 
 /// Options of `fanout peers`.
 #[derive(Debug, Args)]
@@ -41,6 +41,10 @@ pub(crate) struct Options {
     /// runs apart, and neither that nor queueing each datagram at its receiver is charged to the server
     #[arg(long)]
     whole_runs: bool,
+    /// Servers behind a cable (veth) instead of on the loopback, which charges them with the receiver's half of the
+    /// kernel's work as well; to this kind of network card, a plain one unless told otherwise; needs root
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "plain", conflicts_with = "whole_runs")]
+    pub(crate) wire: Option<Wire>,
     /// Only servers whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -66,6 +70,7 @@ struct Peer {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let cable = lay(options.wire)?;
     let runtime = client_runtime()?;
     let shape = Shape {
         publishers: options.publishers,
@@ -73,7 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         profile: options.profile.into(),
         intake: if options.whole_runs { Intake::Runs } else { Intake::Datagrams },
     };
-    let plan = Plan { workers: options.workers, cores: (0..usize::from(options.workers)).collect() };
+    let plan = Plan {
+        workers: options.workers,
+        cores: (0..usize::from(options.workers)).collect(),
+        namespace: cable.as_ref().map(|cable| cable.servers()),
+    };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
     let mut drivers: Vec<_> = all().into_iter().filter(|driver| wanted(&driver.name())).collect();
     let before = options.before.iter().map(|program| -> Box<dyn Driver> {
@@ -90,14 +99,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             progress(&format!("run {run} of {}: {}", options.runs, driver.name()));
             let outcome = match (peer.publishers, options.of_core) {
                 (0, Some(percent)) => {
-                    publishers_for(&runtime, driver.as_ref(), &plan, shape, f64::from(percent) / 100.0)
+                    publishers_for(&runtime, driver.as_ref(), &plan, cable.as_ref(), shape, f64::from(percent) / 100.0)
                 }
                 (0, None) => Ok(shape.publishers),
                 (known, _) => Ok(known),
             };
             let outcome = outcome.and_then(|publishers| {
                 peer.publishers = publishers;
-                let mut call = Call::connect(&runtime, driver.as_ref(), &plan, Shape { publishers, ..shape })?;
+                let mut call = Call::connect(&runtime, driver.as_ref(), &plan, cable.as_ref(), Shape { publishers, ..shape })?;
                 peer.version = call.server.version();
                 Ok((call.measure(publishers, Duration::from_secs(options.seconds))?, call.resident))
             });
@@ -109,8 +118,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     measuring_done();
     let named: Vec<_> = peers.iter().map(|(at, peer)| (drivers[*at].name(), peer)).collect();
-    let name = if options.of_core.is_some() { "peers-of-core" } else { "peers" };
-    report(options, shape, &named).publish(&folder()?, name)?;
+    // One file for each way, so that they stand side by side.
+    let way = match options.wire {
+        None => "peers",
+        Some(Wire::Plain) => "peers-wire",
+        Some(Wire::Offload) => "peers-wire-offload",
+    };
+    let file = if options.of_core.is_some() { format!("{way}-of-core") } else { way.to_owned() };
+    report(options, shape, &named).publish(&folder()?, &file)?;
     Ok(())
 }
 
@@ -119,12 +134,13 @@ fn publishers_for(
     runtime: &tokio::runtime::Runtime,
     driver: &dyn Driver,
     plan: &Plan,
+    cable: Option<&Cable>,
     shape: Shape,
     part: f64,
 ) -> Result<usize, Failure> {
     let mut publishers = 1;
     for _ in 0..LOOKS {
-        let mut call = Call::connect(runtime, driver, plan, Shape { publishers, ..shape })?;
+        let mut call = Call::connect(runtime, driver, plan, cable, Shape { publishers, ..shape })?;
         let measured = call.measure(publishers, LOOK)?;
         let busy = measured.usage.cpu() / measured.seen.seconds;
         publishers = ((publishers as f64 * part / busy).round() as usize).clamp(1, MOST_PUBLISHERS);
@@ -143,11 +159,12 @@ fn report(options: &Options, shape: Shape, peers: &[(String, &Peer)]) -> Report 
     let mut report = Report::new(
         "Beside other media servers",
         &format!(
-            "{load} to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s over the loopback, \
-             the same client for every server. Server on core 0, client on core 1; medians of {} runs of {} s, the servers \
+            "{load} to {} subscribers each, {}: VP8 at 1.5 Mbps in frames and opus at 50 packets/s, the same client for \
+             every server, over {}. Server on core 0, client on core 1; medians of {} runs of {} s, the servers \
              in turns, each run with a fresh one. No feedback about bandwidth is negotiated with anyone.",
             shape.subscribers,
             profile_name(shape.profile),
+            way(options.wire),
             options.runs,
             options.seconds,
         ),

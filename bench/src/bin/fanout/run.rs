@@ -1,16 +1,18 @@
 //! The fan-out bench on Millrace's data plane.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_bench::cable::Cable;
 use millrace_bench::drivers::{Driver, Millrace, Plan, profile_name};
 use millrace_bench::fanout::{Intake, Seen};
 use millrace_bench::report::{Axis, Plot, Report, Scale, Section, Series as Line};
 
-use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, loopback, measuring_done, progress};
+use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, lay, loopback, measuring_done, progress, way};
 use crate::floor::floors;
 use crate::output::{folder, row, windows};
-use crate::{Failure, Profile};
+use crate::{Failure, Profile, Wire};
 
 /// Parts of the maximum that are measured.
 const PARTS: [f64; 3] = [0.1, 0.5, 0.9];
@@ -50,6 +52,10 @@ pub(crate) struct Options {
     /// Subscribers take in as one what was sent as one run (UDP_GRO), as a network card that cuts it apart would
     #[arg(long)]
     whole_runs: bool,
+    /// Servers behind a cable (veth) instead of on the loopback, which charges them with the receiver's half of the
+    /// kernel's work as well; to this kind of network card, a plain one unless told otherwise; needs root
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "plain", conflicts_with = "whole_runs")]
+    pub(crate) wire: Option<Wire>,
     /// Further flags of millrace-dataplane, to compare settings with
     #[arg(long, allow_hyphen_values = true, value_delimiter = ' ')]
     flags: Vec<String>,
@@ -68,6 +74,7 @@ struct Series {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let cable = lay(options.wire)?;
     let runtime = client_runtime()?;
     let driver = Millrace { flags: options.flags.clone(), program: None };
     progress("measuring the loopback without a server");
@@ -75,18 +82,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut all = Vec::new();
     for subscribers in &options.subscribers {
         for workers in &options.workers {
-            all.push(one(&runtime, &driver, options, *workers, *subscribers)?);
+            all.push(one(&runtime, &driver, cable.as_ref(), options, *workers, *subscribers)?);
         }
     }
     measuring_done();
+    let file = if options.wire.is_some() { "fanout-wire" } else { "fanout" };
     let report = report(options, &driver.name(), &all, &baseline);
-    report.publish(&folder()?, "fanout")?;
+    report.publish(&folder()?, file)?;
     Ok(())
 }
 
 fn one(
     runtime: &tokio::runtime::Runtime,
     driver: &dyn Driver,
+    cable: Option<&Rc<Cable>>,
     options: &Options,
     workers: u16,
     subscribers: usize,
@@ -95,7 +104,8 @@ fn one(
     let intake = if options.whole_runs { Intake::Runs } else { Intake::Datagrams };
     let shape = Shape { publishers, subscribers, profile: options.profile.into(), intake };
     let cores = (0..usize::from(workers)).collect();
-    let mut call = Call::connect(runtime, driver, &Plan { workers, cores }, shape)?;
+    let plan = Plan { workers, cores, namespace: cable.map(|cable| cable.servers()) };
+    let mut call = Call::connect(runtime, driver, &plan, cable, shape)?;
     let (mut most, limit, steps) = search(&mut call)?;
     let mut part = |most: usize, part: f64| {
         let publishers = ((most as f64 * part).round() as usize).max(1);
@@ -115,7 +125,11 @@ fn one(
     drop(call);
     let length = Duration::from_secs(options.seconds);
     let loads: Vec<_> = parts.iter().map(|(_, measured)| measured.publishers).collect();
-    let floors = if workers == 1 { floors(shape, options.profile, &loads, length)? } else { Vec::new() };
+    let floors = if workers == 1 {
+        floors(&plan, cable.map(Rc::as_ref), shape, options.profile, &loads, length)?
+    } else {
+        Vec::new()
+    };
     Ok(Series { workers, subscribers, publishers: most, limit, steps, parts, floors })
 }
 
@@ -165,9 +179,10 @@ fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Rep
         "Fan-out on the real process",
         &format!(
             "{name} as a process of its own, {}; publishers send VP8 at 1.5 Mbps in frames with keyframes and opus at 50 \
-             packets/s over the loopback. Server on core 0 (with two workers on both), client on core 1. Latency is from \
-             before the publisher's system call to the kernel's stamp at the subscriber, less the loopback's own.",
-            profile_name(options.profile.into())
+             packets/s over {}. Server on core 0 (with two workers on both), client on core 1. Latency is from \
+             before the publisher's system call to the kernel's stamp at the subscriber, less the loopback's own, which is without a server and a cable.",
+            profile_name(options.profile.into()),
+            way(options.wire),
         ),
     );
     let at = |q: f64| baseline.latency.quantile(q);

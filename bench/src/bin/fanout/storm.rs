@@ -137,8 +137,11 @@ impl Outcome {
 fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, Failure> {
     let identity = Identity::generate()?;
     let profile = options.profile.into();
-    let mut server =
-        Millrace { flags: options.flags.clone(), program: None }.start(&Plan { workers: 1, cores: vec![0] })?;
+    let mut server = Millrace { flags: options.flags.clone(), program: None }.start(&Plan {
+        workers: 1,
+        cores: vec![0],
+        namespace: None,
+    })?;
     let load = Load::start(CLIENT_CORE, &identity.end().ufrag, Intake::Datagrams)?;
     let end = server.publish(identity.end(), MEDIA)?;
     let (keys, _, socket) = runtime.block_on(connect(Role::Publisher(0), &identity, &end, profile))?;
