@@ -31,7 +31,8 @@ for inside in "" there; do
 done
 # So that a free port can be looked for, and a log of a server's address be bound, as if it were here.
 sysctl -qw net.ipv4.ip_nonlocal_bind=1
-there ip address add 127.0.0.1/32 dev lo
+# An address of the cable's own end, not of the loopback: there are servers that bind a socket to its address's device.
+there ip address add 127.0.0.1/32 dev "$server_end" scope global
 
 there ethtool -K "$server_end" gro on tx-udp-segmentation "$cuts" >/dev/null
 ethtool -K "$client_end" gro on >/dev/null
