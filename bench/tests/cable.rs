@@ -5,7 +5,7 @@ use std::fs;
 use std::io::IoSlice;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_bench::cable::{Cable, Card};
 use nix::sched::{CloneFlags, setns};
@@ -47,7 +47,12 @@ fn send_a_run(card: Card) -> (usize, u64) {
         let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         let device = devices.lines().find(|line| line.trim_start().starts_with('c')).unwrap();
         let packets = device.split_whitespace().nth(2).unwrap().parse().unwrap();
-        assert!(cable.cpu().unwrap() > 0.0);
+        // The kernel's threads have begun to look for more: it was not the sender who received.
+        let (before, started) = (cable.cpu().unwrap(), Instant::now());
+        while cable.cpu().unwrap() == before {
+            assert!(started.elapsed() < PATIENCE, "nobody polls the client's end");
+            std::thread::yield_now();
+        }
         (got, packets)
     })
     .join()

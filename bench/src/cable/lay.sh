@@ -34,8 +34,10 @@ sysctl -qw net.ipv4.ip_nonlocal_bind=1
 # An address of the cable's own end, not of the loopback: there are servers that bind a socket to its address's device.
 there ip address add 127.0.0.1/32 dev "$server_end" scope global
 
-there ethtool -K "$server_end" gro on tx-udp-segmentation "$cuts" >/dev/null
-ethtool -K "$client_end" gro on >/dev/null
+# The kernel leaves the receiving end's thread out, and receives on the sender's core, unless the thread could put TCP
+# segments together again: so the sending end does not take long ones. The load is UDP.
+there ethtool -K "$server_end" gro on tso off tx-udp-segmentation "$cuts" >/dev/null
+ethtool -K "$client_end" gro on tso off >/dev/null
 ip link set "$client_end" up
 there ip link set "$server_end" up
 # A full ring holds the sender up, as a card's does, instead of losing what comes.
