@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_AS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build page test lint unit gates schema browser bench bench-baseline bench-signalling bench-rest \
+.PHONY: help run build page test lint unit cable gates schema browser bench bench-baseline bench-signalling bench-rest \
 	bench-fanout bench-storm bench-peers loadtest clean
 
 help: ## Show the targets
@@ -29,8 +29,8 @@ controlplane/web/dist/index.html: $(shell find controlplane/web -path '*/node_mo
 	cd controlplane/web && npm ci --no-audit --no-fund && npm run build
 
 test: ## Install what the tests need and run every one of them
-	deploy/install.sh node python browser ffmpeg valgrind
-	$(MAKE) lint unit gates schema browser
+	deploy/install.sh node python browser ffmpeg valgrind cable
+	$(MAKE) lint unit cable gates schema browser
 
 lint: page ## Formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
@@ -41,6 +41,10 @@ lint: page ## Formatting, lints and documentation, warnings as errors
 unit: page ## Unit, simulated-network and process tests, and the fuzzing corpora
 	deploy/install.sh ffmpeg
 	$(CARGO) test --workspace --locked
+
+cable: ## The cable that servers are measured behind, in network namespaces of its own; needs root
+	deploy/install.sh cable
+	$(CARGO) test --locked -p millrace-bench --test cable
 
 schema: build target/schemathesis/installed ## REST requests of all kinds against the API's own description
 	target/schemathesis/bin/python tests/schemathesis/run.py
@@ -82,12 +86,15 @@ bench-storm: ## A thousand clients that join the data plane at once
 	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
 	$(BENCH_AS) $(TARGET)/release/fanout storm
 
-bench-peers: ## The same load on other media servers beside ours; installs and builds them first (about 15 minutes, once)
+bench-peers: ## The same load on other media servers beside ours, on the loopback and behind a cable (root); installs and builds them first (about 15 minutes, once)
 	-bench/peers/janus.sh $(TARGET)/bench/peers
 	-bench/peers/mediasoup.sh $(TARGET)/bench/peers
 	-bench/peers/pion.sh $(TARGET)/bench/peers
+	deploy/install.sh cable
 	$(CARGO) build --release --locked --bin millrace-dataplane --bin fanout
 	$(BENCH_AS) $(TARGET)/release/fanout peers
+	$(BENCH_AS) $(TARGET)/release/fanout peers --wire plain
+	$(BENCH_AS) $(TARGET)/release/fanout peers --wire offload
 
 loadtest: ## Bots in rooms of the server that `make run` started; LOADTEST="--rooms 10 ..." for others
 	deploy/install.sh ffmpeg

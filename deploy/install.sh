@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing of: node (Node.js 20 and npm), python (Python 3.11 with venv), browser (Chromium), ffmpeg, valgrind.
+# Installs what is missing of: node (Node.js 20 and npm), python (Python 3.11 with venv), browser (Chromium), ffmpeg, valgrind,
+# cable (ip, tc and ethtool).
 # What is there is left alone.
 set -euo pipefail
 
@@ -19,6 +20,7 @@ for what in "$@"; do
         browser) need chromium chromium ;;
         ffmpeg) need ffmpeg ffmpeg ;;
         valgrind) need valgrind valgrind ;;
+        cable) need ip iproute2; need tc iproute2; need ethtool ethtool ;;
         *) echo "install.sh: unknown: $what" >&2; exit 2 ;;
     esac
 done
