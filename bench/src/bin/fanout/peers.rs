@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_bench::cable::Cable;
 use millrace_bench::drivers::{Driver, Millrace, Plan, all, profile_name};
 use millrace_bench::fanout::Intake;
 use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
@@ -106,7 +108,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             };
             let outcome = outcome.and_then(|publishers| {
                 peer.publishers = publishers;
-                let mut call = Call::connect(&runtime, driver.as_ref(), &plan, cable.as_ref(), Shape { publishers, ..shape })?;
+                let mut call =
+                    Call::connect(&runtime, driver.as_ref(), &plan, cable.as_ref(), Shape { publishers, ..shape })?;
                 peer.version = call.server.version();
                 Ok((call.measure(publishers, Duration::from_secs(options.seconds))?, call.resident))
             });
@@ -134,7 +137,7 @@ fn publishers_for(
     runtime: &tokio::runtime::Runtime,
     driver: &dyn Driver,
     plan: &Plan,
-    cable: Option<&Cable>,
+    cable: Option<&Rc<Cable>>,
     shape: Shape,
     part: f64,
 ) -> Result<usize, Failure> {
