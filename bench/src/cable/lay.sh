@@ -22,15 +22,15 @@ ip link add "$client_end" address 02:00:00:00:00:01 numtxqueues 1 numrxqueues 1 
     type veth peer name "$server_end" address 02:00:00:00:00:02 numtxqueues 1 numrxqueues 1 netns "$servers"
 
 for inside in "" there; do
-    $inside sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
-        net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.default.route_localnet=1
+    $inside sh -euc 'cd /proc/sys/net/ipv4/conf
+        for of in all default; do echo 0 >$of/rp_filter; echo 1 >$of/route_localnet; done'
     # Without IPv6 there is nothing on the cable but the load.
     $inside sh -c 'f=/proc/sys/net/ipv6/conf/all/disable_ipv6; [ ! -e $f ] || echo 1 >$f'
     $inside ip link set lo up
     $inside ip address del 127.0.0.1/8 dev lo
 done
 # So that a free port can be looked for, and a log of a server's address be bound, as if it were here.
-sysctl -qw net.ipv4.ip_nonlocal_bind=1
+echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind
 # An address of the cable's own end, not of the loopback: there are servers that bind a socket to its address's device.
 there ip address add 127.0.0.1/32 dev "$server_end" scope global
 

@@ -1,7 +1,8 @@
 //! Sockets and system calls: the only place with `unsafe`.
 //!
 //! Everything above sees datagrams in slots, runs of a [`dataplane_core::TxBatch`], and counters. Which system
-//! calls move them (recvmmsg, sendmmsg with `UDP_SEGMENT`), and which worker's socket the kernel gives one to, is decided here alone.
+//! calls move them (recvmmsg, sendmmsg with `UDP_SEGMENT`), and which worker's socket the kernel gives one to, is
+//! decided here alone.
 
 #![allow(unsafe_code, reason = "recvmmsg, sendmmsg, control messages, getifaddrs and bpf have no safe form")]
 

@@ -180,7 +180,8 @@ fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Rep
         &format!(
             "{name} as a process of its own, {}; publishers send VP8 at 1.5 Mbps in frames with keyframes and opus at 50 \
              packets/s over {}. Server on core 0 (with two workers on both), client on core 1. Latency is from \
-             before the publisher's system call to the kernel's stamp at the subscriber, less the loopback's own, which is without a server and a cable.",
+             before the publisher's system call to the kernel's stamp at the subscriber, less the loopback's own, which is \
+             without a server and a cable.",
             profile_name(options.profile.into()),
             way(options.wire),
         ),
