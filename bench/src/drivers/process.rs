@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
 use crate::drivers::{Failure, Plan};
 
 /// How long a process may take to end by itself.
@@ -22,21 +25,12 @@ pub struct Process {
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// CPU seconds in user space, of all its threads.
-    pub user: f64,
-    /// CPU seconds in the kernel, of all its threads.
-    pub system: f64,
+    /// CPU seconds, in user space and in the kernel, of all its threads.
+    pub cpu: f64,
     /// Resident memory in bytes, now.
     pub resident: u64,
     /// CPU seconds of its busiest thread.
     pub busiest_thread: f64,
-}
-
-impl Usage {
-    /// CPU seconds, user and system.
-    pub fn cpu(&self) -> f64 {
-        self.user + self.system
-    }
 }
 
 impl Process {
@@ -82,13 +76,14 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has used so far: `utime` and `stime` of proc_pid_stat(5), which are of all threads together.
+    /// What it has used so far, its CPU time by its own clock (clock_getcpuclockid(3)): the sum of `utime` and `stime` of
+    /// proc_pid_stat(5), but in nanoseconds and not in hundredths of a second.
     ///
     /// # Errors
     /// When it has ended.
     pub fn usage(&self) -> Result<Usage, Failure> {
         let folder = PathBuf::from(format!("/proc/{}", self.id()));
-        let [user, system] = times(&fs::read_to_string(folder.join("stat"))?)?;
+        let cpu = cpu_of(self.id())?;
         let pages = fs::read_to_string(folder.join("statm"))?;
         let pages: u64 = pages.split(' ').nth(1).ok_or("an unknown format of /proc/PID/statm")?.parse()?;
         let mut busiest_thread: f64 = 0.0;
@@ -99,7 +94,7 @@ impl Process {
                 busiest_thread = busiest_thread.max(ns / 1e9);
             }
         }
-        Ok(Usage { user, system, resident: pages * rustix::param::page_size() as u64, busiest_thread })
+        Ok(Usage { cpu, resident: pages * rustix::param::page_size() as u64, busiest_thread })
     }
 
     /// Whether it has ended, and how.
@@ -156,11 +151,16 @@ pub fn cpu_of_kernel_thread(name: &str) -> Option<f64> {
     for entry in entries.flatten() {
         let path = entry.path();
         if fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
-            let [user, system] = times(&fs::read_to_string(path.join("stat")).ok()?).ok()?;
-            return Some(user + system);
+            return cpu_of(path.file_name()?.to_str()?.parse().ok()?).ok();
         }
     }
     None
+}
+
+/// CPU seconds of a process so far, by its own clock.
+fn cpu_of(process: u32) -> Result<f64, Failure> {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(process)?))?;
+    Ok(Duration::from(clock.now()?).as_secs_f64())
 }
 
 /// Seconds that this machine's processors were given to others by the hypervisor, summed over all of them.
@@ -171,28 +171,9 @@ pub fn steal_seconds() -> f64 {
     ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// `utime` and `stime` in seconds, the 14th and 15th value; the name in the second may contain anything but ends with
-/// the last bracket.
-fn times(stat: &str) -> Result<[f64; 2], Failure> {
-    let (_, rest) = stat.rsplit_once(") ").ok_or("an unknown format of /proc/PID/stat")?;
-    let mut values = rest.split(' ').skip(11);
-    let mut seconds = || -> Result<f64, Failure> {
-        let ticks: f64 = values.next().ok_or("a short /proc/PID/stat")?.parse()?;
-        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
-    };
-    Ok([seconds()?, seconds()?])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_found_behind_a_name_with_brackets() {
-        let stat = "7 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 250 150 0 0";
-        let ticks = rustix::param::clock_ticks_per_second() as f64;
-        assert_eq!(times(stat).unwrap(), [250.0 / ticks, 150.0 / ticks]);
-    }
 
     #[test]
     fn a_process_is_accounted_for_and_ends_when_dropped() {
@@ -201,7 +182,7 @@ mod tests {
         let plan = Plan { workers: 1, cores: vec![0], namespace: None };
         let mut process = Process::start(Path::new("/bin/sh"), &arguments, &[], &plan, &log).unwrap();
         let id = process.id();
-        let busy = |process: &mut Process| process.usage().is_ok_and(|usage| usage.cpu() > 0.02);
+        let busy = |process: &mut Process| process.usage().is_ok_and(|usage| usage.cpu > 0.02);
         let started = Instant::now();
         while !busy(&mut process) {
             assert!(started.elapsed() < Duration::from_secs(20));

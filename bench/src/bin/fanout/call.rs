@@ -69,7 +69,7 @@ pub(crate) struct Measured {
 impl Measured {
     /// CPU nanoseconds of the server per packet that reached a subscriber.
     pub(crate) fn cost(&self) -> f64 {
-        self.usage.cpu() * 1e9 / self.seen.received.max(1) as f64
+        self.usage.cpu * 1e9 / self.seen.received.max(1) as f64
     }
 
     /// Packets per second that the server would send with the whole of one core, by its accounting.
@@ -86,7 +86,7 @@ impl Measured {
         if seen.kernel_drops > 0 {
             return Some(format!("the client left {} datagrams", seen.kernel_drops));
         }
-        if self.softirq > SOFTIRQ_BOUND * self.usage.cpu() {
+        if self.softirq > SOFTIRQ_BOUND * self.usage.cpu {
             return Some(format!("the kernel did {:.2} CPU s of the server's work in its own name", self.softirq));
         }
         if seen.wrong > 0 {
@@ -209,8 +209,7 @@ pub(crate) fn measure(
         publishers,
         seen,
         usage: Usage {
-            user: after.user - usage.user,
-            system: after.system - usage.system,
+            cpu: after.cpu - usage.cpu,
             resident: after.resident,
             busiest_thread: after.busiest_thread - usage.busiest_thread,
         },

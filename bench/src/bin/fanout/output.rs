@@ -60,7 +60,7 @@ pub(crate) fn row(name: &str, measured: &Measured, baseline: &impl Fn(f64) -> f6
         Cell::count(seen.expected.saturating_sub(seen.received)),
         Cell::number(measured.cost(), 0),
         Cell::number(measured.per_core(), 0),
-        Cell::number(measured.usage.cpu() / seen.seconds * 100.0, 0),
+        Cell::number(measured.usage.cpu / seen.seconds * 100.0, 0),
         calls,
         run,
         above(0.5),

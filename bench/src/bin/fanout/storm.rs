@@ -195,7 +195,7 @@ fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, 
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome.connected = connected.len();
     let after = server.process().usage()?;
-    outcome.server_cpu = after.cpu() - usage.cpu();
+    outcome.server_cpu = after.cpu - usage.cpu;
     outcome.client_cpu = own_cpu() - own;
     outcome.resident.1 = after.resident;
     let first = await_media(&load, &connected)?;
