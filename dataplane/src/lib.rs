@@ -25,12 +25,12 @@ mod placement;
 mod telemetry;
 mod worker;
 
-pub use config::{Announced, Config, Gso, LogFormat, Steer};
+pub use config::{Announced, Config, Gso, LogFormat, SendBy, Steer};
 pub use telemetry::init_logging;
 
 use control::ControlSocket;
 use handoff::{ClaimTable, Doorbell, Rings, WorkerPort, worker_port};
-use net::{KERNEL_BUFFER, MediaSocket, Steering, bind_group, own_addresses};
+use net::{Card, KERNEL_BUFFER, Lookup, MediaSocket, Steering, bind_group, own_addresses};
 use placement::Placement;
 use telemetry::HandshakeCounters;
 use worker::{Clock, poll_with_doorbell};
@@ -174,6 +174,25 @@ fn steering(config: &Config, sockets: &[Vec<MediaSocket>]) -> Option<Arc<Steerin
     }
 }
 
+/// The workers' packet sockets, and what finds their ways, if that is how packets are to leave and may.
+fn cards(config: &Config, workers: usize, port: u16) -> Option<(Vec<Card>, Lookup)> {
+    if config.send_by == SendBy::Socket {
+        return None;
+    }
+    let (ports, lookup) = Lookup::new(workers);
+    let cards: io::Result<Vec<_>> = ports.into_iter().map(|way| Card::open(port, way, rand::random())).collect();
+    match cards {
+        Ok(cards) => Some((cards, lookup)),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "packets leave by the socket, and not by the card: run with CAP_NET_RAW for that, or with --send-by socket"
+            );
+            None
+        }
+    }
+}
+
 /// Starts the data plane.
 ///
 /// # Errors
@@ -215,7 +234,14 @@ pub fn run(config: &Config) -> Result<Running, Error> {
         handshake_tx: handshake_tx.clone(),
     };
     let is_steered = shared.steering.is_some();
-    let ports = start_workers(config, sockets, shared, &mut running, &failure_tx)?;
+    let mut cards = Vec::new();
+    if let Some((opened, lookup)) = self::cards(config, workers, media_port) {
+        cards = opened;
+        let (stop_tx, stop) = oneshot::channel();
+        running.stop_senders.push(stop_tx);
+        running.threads.push(spawn("lookup".to_owned(), &failure_tx, move || lookup.run(stop))?);
+    }
+    let ports = start_workers(config, sockets, cards, shared, &mut running, &failure_tx)?;
 
     let counters = Arc::new(HandshakeCounters::default());
     let service = handshake::Shared {
@@ -259,6 +285,7 @@ struct WorkersShared {
 fn start_workers(
     config: &Config,
     sockets: Vec<Vec<MediaSocket>>,
+    cards: Vec<Card>,
     shared: WorkersShared,
     running: &mut Running,
     failures: &mpsc::UnboundedSender<String>,
@@ -271,6 +298,7 @@ fn start_workers(
     let rings = Arc::new(Rings::new(workers));
     let unix_micros_at_zero = unix_micros().saturating_sub(shared.clock.elapsed().as_micros() as u64);
     let mut ports = Vec::with_capacity(workers);
+    let mut cards = cards.into_iter();
     for (index, (sockets, (poll, doorbell))) in sockets.into_iter().zip(polls).enumerate() {
         let (port, inbox) = worker_port(doorbell);
         ports.push(port);
@@ -288,6 +316,7 @@ fn start_workers(
             clock: shared.clock,
             poll,
             sockets,
+            card: cards.next(),
             inbox,
             rings: Arc::clone(&rings),
             doorbells: doorbells.clone(),

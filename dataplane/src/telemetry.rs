@@ -88,6 +88,8 @@ impl ShellCounters {
         stats.send_calls = send.calls;
         stats.send_runs = send.runs;
         stats.datagrams_fragmented = send.fragmented;
+        stats.datagrams_by_card = send.by_card;
+        stats.card_refused = send.card_refused;
         stats.gso = self.gso;
         stats.panics = self.panics;
         stats.flows_steered = self.flows_steered;

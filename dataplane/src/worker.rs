@@ -22,7 +22,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::handoff::{ClaimTable, Doorbell, Report, Rings, WorkerInbox};
 use crate::handshake;
-use crate::net::{BATCH, MediaSocket, Receiver, Sender, Slots, Steering};
+use crate::net::{BATCH, Card, MediaSocket, Receiver, Sender, Slots, Steering};
 use crate::telemetry::ShellCounters;
 
 /// Commands carried out per turn.
@@ -86,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) poll: Poll,
     pub(crate) sockets: Vec<MediaSocket>,
+    /// To send by, where packets are to leave as frames.
+    pub(crate) card: Option<Card>,
     pub(crate) inbox: WorkerInbox,
     pub(crate) rings: Arc<Rings>,
     pub(crate) doorbells: Vec<Arc<Doorbell>>,
@@ -153,7 +155,7 @@ impl Worker {
             readable: vec![true; setup.sockets.len()],
             sockets: setup.sockets,
             receiver: Receiver::new(),
-            sender: Sender::new(setup.gso),
+            sender: Sender::with_card(setup.gso, setup.card),
             batch: TxBatch::new(TX_BYTES, TX_RUNS),
             inbox: setup.inbox,
             touched: vec![false; setup.doorbells.len()],

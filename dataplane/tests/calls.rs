@@ -14,6 +14,7 @@ use dataplane_protocol::{
     Codec, CodecParameters, Command, CreateTransport, DtlsRole, ExtensionKind, Fingerprint, HeaderExtension, MediaKind,
     Publish, RemoteParameters, Stats, Subscribe, TransportState, WorkerStats,
 };
+use millrace_dataplane::{Config, SendBy};
 use millrace_loadtest::{Identity, Offer, Packet, Peer, SrtpProtectionProfile};
 use rtp::header::Header;
 
@@ -102,7 +103,7 @@ async fn connect(
         near,
     }));
     let offer = Offer {
-        server: SocketAddr::from(([127, 0, 0, 1], server.media_port())),
+        server: server.media_address(),
         ufrag: ufrag(transport),
         password: PASSWORD.to_owned(),
         profiles: vec![profile],
@@ -122,7 +123,10 @@ impl Call {
 
     /// Subscribers near this transport.
     async fn start_near(workers: u16, profiles: &[SrtpProtectionProfile], near: Option<u64>) -> Self {
-        let server = Server::start(workers);
+        Self::start_on(Server::start(workers), profiles, near).await
+    }
+
+    async fn start_on(server: Server, profiles: &[SrtpProtectionProfile], near: Option<u64>) -> Self {
         let mut control = server.client();
         let publisher = connect(&server, &mut control, (PUBLISHER, None), GCM_128).await;
         control.done(Command::Publish(Publish {
@@ -290,6 +294,77 @@ fn subscribers_near_their_publisher_are_on_its_worker_and_the_kernel_delivers_th
         assert_eq!(crossed(&after), crossed(&before), "none after the first checks");
         assert_eq!((sum(&after, |worker| worker.flows_steered), sum(&after, |worker| worker.flows_unsteered)), (6, 0));
     });
+}
+
+/// Gives the calling thread, and all that it starts, a network of its own; false, and said, where that is not permitted.
+fn own_network() -> bool {
+    // SAFETY: it takes no pointers, and only this thread has another network afterwards.
+    let is_permitted = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
+    if !is_permitted || std::process::Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("not tested: no network of our own, or no `ip` to set it up");
+        return false;
+    }
+    true
+}
+
+/// Runs `ip` in the calling thread's network.
+fn ip(arguments: &str) {
+    let done = std::process::Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A server at the near end of a cable, the calling thread at its far end.
+fn behind_a_cable(workers: u16, change: impl FnOnce(&mut Config) + Send + 'static) -> Option<Server> {
+    if !own_network() {
+        return None;
+    }
+    let (tell_network, network) = std::sync::mpsc::channel();
+    let (tell_laid, laid) = std::sync::mpsc::channel();
+    let near = std::thread::spawn(move || {
+        assert!(own_network());
+        // SAFETY: it takes nothing and cannot fail.
+        tell_network.send(unsafe { libc::gettid() }).unwrap();
+        laid.recv().unwrap();
+        ip("address add 192.0.2.1/24 dev near");
+        ip("link set near up");
+        Server::start_with(workers, |config| {
+            config.bind = vec![[192, 0, 2, 1].into()];
+            config.announce = vec!["192.0.2.1".parse().unwrap()];
+            change(config);
+        })
+    });
+    ip(&format!("link add far type veth peer name near netns {}", network.recv().unwrap()));
+    ip("address add 192.0.2.2/24 dev far");
+    ip("link set far up");
+    tell_laid.send(()).unwrap();
+    Some(near.join().unwrap())
+}
+
+#[test]
+fn frames_of_the_card_are_what_the_socket_sends() {
+    let checked = std::thread::spawn(|| {
+        let Some(server) = behind_a_cable(2, |config| config.send_by = SendBy::Card) else { return };
+        runtime().block_on(async {
+            let mut call = Call::start_on(server, &[GCM_128, GCM_256, CM], None).await;
+            let by_card = |call: &mut Call| {
+                let sum = |count: fn(&WorkerStats) -> u64, stats: &Stats| stats.workers.iter().map(count).sum::<u64>();
+                let stats = call.control.stats();
+                assert_eq!(sum(|worker| worker.card_refused, &stats), 0);
+                (sum(|worker| worker.datagrams_by_card, &stats), sum(|worker| worker.datagrams_sent, &stats))
+            };
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while by_card(&mut call).0 == 0 {
+                assert!(std::time::Instant::now() < deadline, "nothing is sent by the card");
+                call.exchange(20).await;
+            }
+            let before = by_card(&mut call);
+            call.exchange(100).await;
+            let after = by_card(&mut call);
+            let (frames, all) = (after.0 - before.0, after.1 - before.1);
+            assert!(frames * 10 > all * 8, "{frames} of {all} by the card");
+        });
+    });
+    checked.join().unwrap();
 }
 
 #[test]

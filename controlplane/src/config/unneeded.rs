@@ -96,6 +96,7 @@ pub(super) const UNNEEDED: &[Unneeded] = &[
     quiet("MILLRACE_PIN", DATA_PLANE),
     quiet("MILLRACE_GSO", DATA_PLANE),
     quiet("MILLRACE_STEER", DATA_PLANE),
+    quiet("MILLRACE_SEND_BY", DATA_PLANE),
     quiet("OPENVIDU_PRO_*", "Pro and Enterprise are licensed editions of OpenVidu; Millrace needs no licence"),
     quiet("OPENVIDU_ENTERPRISE_*", "clusters are an affair of OpenVidu Enterprise"),
     quiet("KMS_DOCKER_ENV_*", "Millrace's data plane takes the place of Kurento"),

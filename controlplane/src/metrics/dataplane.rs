@@ -63,6 +63,8 @@ const WORKER: &[OfWorker] = families![OfWorker:
     ("send_calls_total", COUNTER, send_calls, "System calls to send."),
     ("send_runs_total", COUNTER, send_runs, "Messages handed to send calls; datagrams over this is the mean run."),
     ("datagrams_fragmented_total", COUNTER, datagrams_fragmented, "Datagrams sent in fragments: too long for their path."),
+    ("datagrams_by_card_total", COUNTER, datagrams_by_card, "Datagrams sent as Ethernet frames, past the kernel's IP stack."),
+    ("card_refused_total", COUNTER, card_refused, "Runs refused as frames, which went by the socket."),
     ("rtp_received_total", COUNTER, rtp_received, "RTP packets taken in from publishers."),
     ("rtp_forwarded_total", COUNTER, rtp_forwarded, "RTP packets forwarded, retransmissions left out."),
     ("rtp_retransmitted_total", COUNTER, rtp_retransmitted, "RTP packets sent again on a NACK."),

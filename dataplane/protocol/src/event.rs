@@ -420,4 +420,10 @@ pub struct WorkerStats {
     /// Datagrams sent in fragments, because they were too long for their path.
     #[prost(uint64, tag = "31")]
     pub datagrams_fragmented: u64,
+    /// Datagrams sent as Ethernet frames, past the kernel's IP stack.
+    #[prost(uint64, tag = "32")]
+    pub datagrams_by_card: u64,
+    /// Runs that were refused as frames and went by the socket.
+    #[prost(uint64, tag = "33")]
+    pub card_refused: u64,
 }

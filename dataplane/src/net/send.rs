@@ -1,4 +1,5 @@
-//! sendmmsg of a [`TxBatch`]: one message per run, cut into datagrams by the kernel (`UDP_SEGMENT`).
+//! sendmmsg of a [`TxBatch`]: one message per run, cut into datagrams by the kernel (`UDP_SEGMENT`), or, where that is
+//! wanted and can be, one frame per run, cut by the card ([`Card`]).
 //!
 //! Where the kernel or a device refuses segmentation, the run is sent as single datagrams, and after an error
 //! that is about the device or keeps coming back segmentation is left off for good. What is too long for its path, which
@@ -13,6 +14,7 @@ use std::ptr;
 use dataplane_core::{Path, TxBatch, TxRun};
 
 use super::address::{Control, Zeroed, write_control, write_name};
+use super::card::Card;
 use super::{BATCH, MediaSocket};
 
 /// Refused runs without an accepted one in between after which segmentation is left off: one can be a path
@@ -44,6 +46,10 @@ pub struct SendCounters {
     pub refused_runs: u64,
     /// Datagrams that were sent in fragments because they are too long for their path.
     pub fragmented: u64,
+    /// Datagrams, of those accepted, that left as frames by the card.
+    pub by_card: u64,
+    /// Runs that were to leave by the card, were refused, and went by the socket.
+    pub card_refused: u64,
 }
 
 /// The arrays of one worker's sendmmsg calls.
@@ -56,6 +62,9 @@ pub struct Sender {
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    card: Option<Card>,
+    /// Frames refused without an accepted one in between.
+    card_refused_in_a_row: u32,
     counters: SendCounters,
 }
 
@@ -71,8 +80,15 @@ impl Sender {
             controls: vec![Control::EMPTY; BATCH].into_boxed_slice(),
             vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH].into_boxed_slice(),
             headers: vec![Zeroed::zeroed(); BATCH].into_boxed_slice(),
+            card: None,
+            card_refused_in_a_row: 0,
             counters: SendCounters::default(),
         }
+    }
+
+    /// The same, with a card that takes what it can.
+    pub(crate) fn with_card(gso: bool, card: Option<Card>) -> Self {
+        Self { card, ..Self::new(gso) }
     }
 
     /// The counters.
@@ -88,6 +104,9 @@ impl Sender {
     /// Sends everything in the batch, in order, each run by the first socket that serves its local address.
     pub fn flush(&mut self, sockets: &[MediaSocket], batch: &TxBatch) {
         self.has_waited = false;
+        if let Some(card) = &mut self.card {
+            card.begin();
+        }
         if let [socket] = sockets {
             self.flush_by(socket, batch, |_| true);
             return;
@@ -104,6 +123,19 @@ impl Sender {
     fn flush_by(&mut self, socket: &MediaSocket, batch: &TxBatch, is_ours: impl Fn(&TxRun) -> bool) {
         self.messages.clear();
         for run in batch.runs().iter().filter(|run| is_ours(run)) {
+            if self.gso
+                && let Some(card) = &mut self.card
+                && card.take(run)
+            {
+                let is_full = card.gathered() == BATCH;
+                // What came first leaves first.
+                self.submit(socket, batch);
+                if is_full {
+                    self.submit_to_card(socket, batch);
+                }
+                continue;
+            }
+            self.submit_to_card(socket, batch);
             if self.gso {
                 self.add(socket, batch, *run);
             } else {
@@ -111,6 +143,79 @@ impl Sender {
                     self.add(socket, batch, single);
                 }
             }
+        }
+        self.submit(socket, batch);
+        self.submit_to_card(socket, batch);
+    }
+
+    /// Sends the gathered frames.
+    fn submit_to_card(&mut self, socket: &MediaSocket, batch: &TxBatch) {
+        let count = self.card.as_ref().map_or(0, Card::gathered);
+        let mut at = 0;
+        while at < count
+            && let Some(card) = &mut self.card
+        {
+            self.counters.calls += 1;
+            match card.send(batch, at) {
+                Ok(sent) => {
+                    self.card_refused_in_a_row = 0;
+                    for index in at..at + sent {
+                        let run = card.run(index);
+                        self.counters.runs += 1;
+                        self.counters.datagrams += run.count as u64;
+                        self.counters.by_card += run.count as u64;
+                        self.counters.bytes += run.len as u64;
+                    }
+                    at += sent;
+                }
+                Err(error) => at = self.after_card_error(socket, batch, at, &error),
+            }
+        }
+        if let Some(card) = &mut self.card {
+            card.clear();
+        }
+    }
+
+    /// Handles the error of gathered frame `at`; returns the one to go on with.
+    fn after_card_error(&mut self, socket: &MediaSocket, batch: &TxBatch, at: usize, error: &io::Error) -> usize {
+        let Some(card) = &mut self.card else { return at };
+        let run = card.run(at);
+        match error.raw_os_error() {
+            Some(libc::EINTR) => return at,
+            Some(libc::EAGAIN) if !self.has_waited => {
+                self.has_waited = true;
+                wait_writable(card.fd());
+                return at;
+            }
+            Some(libc::EAGAIN) => {
+                let rest = at..card.gathered();
+                self.counters.would_block += rest.clone().map(|at| card.run(at).count as u64).sum::<u64>();
+                return rest.end;
+            }
+            // The card's queue is full.
+            Some(libc::ENOBUFS) => {
+                self.counters.would_block += run.count as u64;
+                return at + 1;
+            }
+            _ => {}
+        }
+        card.refuse(at);
+        self.counters.card_refused += 1;
+        self.card_refused_in_a_row += 1;
+        self.add(socket, batch, run);
+        self.submit(socket, batch);
+        if self.card_refused_in_a_row >= MAX_REFUSED_RUNS {
+            tracing::warn!(%error, "the kernel refuses frames: sending by the socket from now on");
+            self.send_rest_by_socket(socket, batch, at + 1);
+        }
+        at + 1
+    }
+
+    /// Gives up the card, and sends what is still gathered for it, from `at` on.
+    fn send_rest_by_socket(&mut self, socket: &MediaSocket, batch: &TxBatch, at: usize) {
+        let Some(card) = self.card.take() else { return };
+        for index in at..card.gathered() {
+            self.add(socket, batch, card.run(index));
         }
         self.submit(socket, batch);
     }
@@ -125,6 +230,9 @@ impl Sender {
     /// Sends the gathered messages.
     fn submit(&mut self, socket: &MediaSocket, batch: &TxBatch) {
         let count = self.messages.len();
+        if count == 0 {
+            return;
+        }
         for index in 0..count {
             self.point(index, socket, batch);
         }

@@ -149,7 +149,7 @@ fn bind(address: SocketAddr, in_group: bool) -> io::Result<MediaSocket> {
 
 /// Asks for [`KERNEL_BUFFER`] in both directions: past the system's limit where this process has CAP_NET_ADMIN, else up to
 /// it. A smaller buffer costs bursts, not correctness.
-fn widen(socket: &Socket) {
+pub(super) fn widen(socket: &Socket) {
     let wanted = KERNEL_BUFFER as libc::c_int;
     if set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, wanted).is_err() {
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
@@ -159,7 +159,7 @@ fn widen(socket: &Socket) {
     }
 }
 
-fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer and length describe `value`, which outlives the call; the descriptor is open.
     let outcome = unsafe {
         libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)

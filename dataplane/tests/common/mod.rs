@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,6 +56,11 @@ impl Server {
 
     pub(crate) fn media_port(&self) -> u16 {
         self.running.as_ref().unwrap().media_port()
+    }
+
+    /// Where clients send to.
+    pub(crate) fn media_address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().candidates()[0]
     }
 
     /// A connection that has not said hello.
