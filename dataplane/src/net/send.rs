@@ -265,6 +265,12 @@ impl Sender {
     /// Handles the error of message `at`; returns the message to go on with.
     fn after_error(&mut self, socket: &MediaSocket, batch: &TxBatch, at: usize, error: io::Error) -> usize {
         let message = self.messages[at];
+        // That a path has become narrow is told to sockets only.
+        if error.raw_os_error() == Some(libc::EMSGSIZE)
+            && let Some(card) = &mut self.card
+        {
+            card.doubt(&message);
+        }
         match error.raw_os_error() {
             Some(libc::EINTR) => at,
             Some(libc::EAGAIN | libc::ENOBUFS) => {

@@ -147,6 +147,11 @@ impl Card {
         usize::try_from(outcome).map_err(|_| io::Error::last_os_error())
     }
 
+    /// Takes note that the socket has found a run's datagrams too long for their path.
+    pub(super) fn doubt(&mut self, run: &TxRun) {
+        self.ways.doubt(Ends::of(&run.path), run.segment);
+    }
+
     /// Leaves a gathered run's destination to the socket for a while.
     pub(super) fn refuse(&mut self, at: usize) {
         self.ways.refuse(Ends::of(&self.runs[at].path));

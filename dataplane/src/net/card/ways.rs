@@ -35,6 +35,13 @@ pub(crate) struct Way {
     pub(crate) mtu: u32,
 }
 
+impl Way {
+    /// Whether it carries datagrams of `len` bytes in one piece.
+    fn takes(&self, ends: Ends, len: usize) -> bool {
+        len + overhead(ends.remote) <= self.mtu as usize
+    }
+}
+
 /// Both ends of a flow, without ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
@@ -123,6 +130,17 @@ impl Ways {
         }
     }
 
+    /// Tells that datagrams of `len` bytes are too long for a destination: if it was known to take them, its way is asked
+    /// for again.
+    pub(super) fn doubt(&mut self, ends: Ends, len: usize) {
+        if let Some(destination) = self.destinations.get_mut(&ends)
+            && let State::Known(way) = destination.state
+            && way.takes(ends, len)
+        {
+            destination.state = State::New;
+        }
+    }
+
     /// Tells that a question could not be put: it is due again with the next run.
     pub(super) fn postpone(&mut self, ends: Ends) {
         if let Some(destination) = self.destinations.get_mut(&ends) {
@@ -147,7 +165,11 @@ impl Ways {
         let turns = destination.turns;
         match destination.state {
             State::Known(way) if !turns.is_multiple_of(SOCKET_TURN) => {
-                if len + overhead(ends.remote) <= way.mtu as usize { Turn::Card(way) } else { Turn::Socket }
+                if way.takes(ends, len) {
+                    Turn::Card(way)
+                } else {
+                    Turn::Socket
+                }
             }
             State::New if turns > FIRST_TURNS => {
                 destination.state = State::Asked(turns);
@@ -197,6 +219,17 @@ mod tests {
         ways.learn(ends(1), 0, Some(WAY));
         assert_eq!(ways.turn(ends(1), 1_472), Turn::Card(WAY));
         assert_eq!(ways.turn(ends(1), 1_473), Turn::Socket);
+    }
+
+    #[test]
+    fn a_way_that_was_to_carry_what_it_does_not_is_asked_for_again() {
+        let mut ways = Ways::new(1);
+        until_asked(&mut ways, ends(1));
+        ways.learn(ends(1), 0, Some(WAY));
+        ways.doubt(ends(1), 1_473);
+        assert_eq!(ways.turn(ends(1), 100), Turn::Card(WAY), "that was known");
+        ways.doubt(ends(1), 1_200);
+        assert_eq!(ways.turn(ends(1), 100), Turn::Ask);
     }
 
     #[test]
