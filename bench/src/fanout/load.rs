@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::ops::Range;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +32,10 @@ const AUDIO: u64 = 1_000_000_000 / AUDIO_PER_SECOND;
 const PAUSE: u64 = 300_000;
 /// What is on its way when a window closes arrives within this time, or is lost.
 const DRAIN: Duration = Duration::from_millis(400);
+/// A server that has forwarded nothing for so long has nothing left to forward.
+const SILENCE: u64 = 150_000_000;
+/// Longest wait for that: a full buffer of a server's socket takes it less than a second.
+const PATIENCE: u64 = 10_000_000_000;
 /// Packets opened a second, about: a few per cent of a core.
 const SAMPLES: u64 = 3_000;
 /// Niceness of the load's thread, as of the servers.
@@ -111,7 +116,8 @@ impl Seen {
 enum Order {
     Publisher { socket: UdpSocket, keys: Keys, server: Option<ServerEnd>, media: Media, subscribers: u32 },
     Subscriber { number: u32, keys: Keys, server: Option<ServerEnd> },
-    Active(usize),
+    Active(Range<usize>),
+    Quiet(mpsc::Sender<bool>),
     Open(mpsc::Sender<()>),
     Close(mpsc::Sender<Seen>),
     FirstMedia(mpsc::Sender<Vec<Option<u64>>>),
@@ -169,12 +175,21 @@ impl Load {
         self.order(Order::Subscriber { number, keys, server })
     }
 
-    /// Lets the first `publishers` publishers send, and no other.
+    /// Lets these publishers send, counted in the order in which they were added, and no other.
     ///
     /// # Errors
     /// When the thread has ended.
-    pub fn active(&self, publishers: usize) -> Result<(), Failure> {
+    pub fn active(&self, publishers: Range<usize>) -> Result<(), Failure> {
         self.order(Order::Active(publishers))
+    }
+
+    /// Lets nobody send, and waits until all that was on its way has come: a server that had too much to do goes on
+    /// with what its socket holds, and what is measured next would wait behind that.
+    ///
+    /// # Errors
+    /// When media goes on coming for 10 s, or the thread has ended.
+    pub fn quiet(&self) -> Result<(), Failure> {
+        if self.ask(Order::Quiet)? { Ok(()) } else { Err("the server goes on sending what nobody publishes".into()) }
     }
 
     /// Begins to count.
@@ -258,7 +273,9 @@ struct Client {
     subscribers: Vec<Option<(Subscriber, Option<Consent>)>>,
     /// When each subscriber's first media packet arrived, also before it was added here.
     first_media: Vec<Option<u64>>,
-    active: usize,
+    /// When media last arrived.
+    last_media: u64,
+    active: Range<usize>,
     due: BinaryHeap<Reverse<(u64, Task)>>,
     window: Option<Window>,
     /// One of so many packets is opened.
@@ -279,7 +296,8 @@ impl Client {
             publishers: Vec::new(),
             subscribers: Vec::new(),
             first_media: Vec::new(),
-            active: 0,
+            last_media: 0,
+            active: 0..0,
             due: BinaryHeap::from([Reverse((now(), Task::Listen))]),
             window: None,
             sampled: 1,
@@ -333,7 +351,11 @@ impl Client {
                 self.subscribers[at] = Some((Subscriber::new(&keys)?, server.map(Consent::new)));
                 self.due.push(Reverse((now() + CHECKS / 2, Task::CheckSubscriber(at))));
             }
-            Order::Active(count) => self.activate(count),
+            Order::Active(publishers) => self.activate(publishers),
+            Order::Quiet(done) => {
+                let is_quiet = self.quiet()?;
+                let _ = done.send(is_quiet);
+            }
             Order::Open(done) => {
                 self.open();
                 let _ = done.send(());
@@ -356,9 +378,10 @@ impl Client {
     }
 
     /// Publishers begin at instants spread over a period by the golden ratio, as people's cameras do.
-    fn activate(&mut self, count: usize) {
+    fn activate(&mut self, publishers: Range<usize>) {
         let time = now();
-        for at in self.active..count.min(self.publishers.len()) {
+        let publishers = publishers.start..publishers.end.min(self.publishers.len());
+        for at in publishers.clone().filter(|at| !self.active.contains(at)) {
             let part = (at as f64 * GOLDEN_RATIO).fract();
             let begin = |period: u64| time + (period as f64 * part) as u64;
             self.due.push(Reverse((begin(AUDIO), Task::Audio(at))));
@@ -367,9 +390,27 @@ impl Client {
             }
         }
         // Those that are to fall silent do so when their next packet is due.
-        self.active = count.min(self.publishers.len());
-        let active = self.active;
-        self.due.retain(|Reverse((_, task))| !matches!(task, Task::Audio(at) | Task::Video(at) if *at >= active));
+        self.due.retain(|Reverse((_, task))| match task {
+            Task::Audio(at) | Task::Video(at) => publishers.contains(at),
+            _ => true,
+        });
+        self.active = publishers;
+    }
+
+    /// Falls silent, and tells whether the server did as well.
+    fn quiet(&mut self) -> Result<bool, Failure> {
+        self.activate(0..0);
+        let begun = now();
+        loop {
+            let time = now();
+            if time.saturating_sub(self.last_media.max(begun)) > SILENCE {
+                return Ok(true);
+            }
+            if time > begun + PATIENCE {
+                return Ok(false);
+            }
+            self.turn()?;
+        }
     }
 
     fn carry_out(&mut self, due: u64, task: Task) {
@@ -387,7 +428,7 @@ impl Client {
                 let (publisher, _) = &mut self.publishers[at];
                 if let Some(video) = publisher.video {
                     let track = &mut self.tracks[video as usize];
-                    publisher.send_video(&mut self.burst, track, time, &mut self.sizes);
+                    publisher.send_video(&mut self.burst, track, time, due / VIDEO, &mut self.sizes);
                 }
                 self.due.push(Reverse((due + VIDEO, task)));
             }
@@ -421,10 +462,11 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<usize, Failure> {
-        let Self { receiver, subscribers, first_media, tracks, window, sampled, chance, .. } = self;
+        let Self { receiver, subscribers, first_media, last_media, tracks, window, sampled, chance, .. } = self;
         let got = receiver.receive(|to, stamp, datagram| {
             let Some(number) = subscriber_number(to).map(|number| number as usize) else { return };
             if is_media(datagram) {
+                *last_media = stamp;
                 if first_media.len() <= number {
                     first_media.resize(number + 1, None);
                 }

@@ -112,17 +112,18 @@ impl Publisher {
         burst.send(&self.socket)
     }
 
-    /// Sends the next video frame.
+    /// Sends the next video frame; `period` is the number of frame periods since 1970, by which keyframes fall due.
     pub(crate) fn send_video(
         &mut self,
         burst: &mut Burst,
         track: &mut Track,
         now: u64,
+        period: u64,
         sizes: &mut Vec<usize>,
     ) -> usize {
         let is_asked = std::mem::take(&mut self.is_keyframe_wanted);
         self.keyframes_asked += u64::from(is_asked);
-        let is_key = is_asked || is_keyframe(self.audio, self.frames);
+        let is_key = is_asked || self.frames == 0 || is_keyframe(self.audio, period);
         video_sizes(self.frames, is_key, sizes);
         let timestamp = (self.frames * (90_000 / VIDEO_FRAMES_PER_SECOND)) as u32;
         for (at, size) in sizes.iter().enumerate() {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::ops::Range;
 
 use dataplane_core::srtp::{Inbound, Outbound};
 use dataplane_core::wire::rtp::{self, RtpHeader};
@@ -29,12 +30,21 @@ const BYTES_PER_BYTE: usize = 64;
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayPlan {
-    /// Publishers, by number from 0.
+    /// Number of the first publisher; those before it are another server's.
+    pub first: usize,
+    /// Publishers, by number from the first.
     pub publishers: usize,
     /// Subscribers of each, by number, those of publisher 0 first.
     pub subscribers: usize,
     /// How media is protected.
     pub profile: SrtpProfile,
+}
+
+impl RelayPlan {
+    /// The publishers.
+    fn numbers(&self) -> Range<usize> {
+        self.first..self.first + self.publishers
+    }
 }
 
 /// Keys that everybody has whom no handshake gave any.
@@ -71,13 +81,13 @@ pub fn relay(plan: RelayPlan) -> Result<Infallible, Failure> {
 /// What the system says to the sockets, and when the load has ended.
 pub fn join_relay(load: &Load, plan: RelayPlan, port: u16, media: impl Fn(usize) -> Media) -> Result<(), Failure> {
     let keys = plain_keys(plan.profile);
-    for n in 0..plan.publishers {
+    for n in plan.numbers() {
         let socket = UdpSocket::bind(session_address(Role::Publisher(n as u32)))?;
         socket.connect((Ipv4Addr::LOCALHOST, port))?;
         socket.set_nonblocking(true)?;
         load.publisher(socket, keys.clone(), None, media(n), plan.subscribers as u32)?;
     }
-    for n in 0..plan.publishers * plan.subscribers {
+    for n in plan.first * plan.subscribers..plan.numbers().end * plan.subscribers {
         load.subscriber(n as u32, keys.clone(), None)?;
     }
     Ok(())
@@ -127,10 +137,10 @@ impl Relay {
                 pending: Vec::with_capacity(BATCH),
             })
         };
-        let address = |n: usize| (session_address(Role::Publisher(n as u32)).ip(), n);
+        let address = |(at, n): (usize, usize)| (session_address(Role::Publisher(n as u32)).ip(), at);
         Ok(Self {
-            rooms: (0..plan.publishers).map(room).collect::<Result<_, _>>()?,
-            by_address: (0..plan.publishers).map(address).collect(),
+            rooms: plan.numbers().map(room).collect::<Result<_, _>>()?,
+            by_address: plan.numbers().enumerate().map(address).collect(),
             receiver: Receiver::new(),
             slots: FloorSlots::new(),
             sender: Sender::new(true),

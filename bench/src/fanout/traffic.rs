@@ -42,11 +42,12 @@ pub(crate) fn video_sizes(frame: u64, is_keyframe: bool, sizes: &mut Vec<usize>)
     sizes.extend((0..count).map(|at| size + usize::from(at >= count - larger)));
 }
 
-/// Whether a frame is a keyframe by its number: the first, and then one every 4 s, at another time for each publisher, as
-/// nobody's cameras were switched on at one moment.
-pub(crate) fn is_keyframe(publisher: u32, frame: u64) -> bool {
+/// Whether a publisher's frame of this period is a keyframe: one every 4 s, at another time for each publisher, as nobody's
+/// cameras were switched on at one moment. It is the clock that counts and not the publisher's frames: those who were
+/// silent for a while would otherwise meet others by chance, in other ways with each load.
+pub(crate) fn is_keyframe(publisher: u32, period: u64) -> bool {
     let phase = (f64::from(publisher) * GOLDEN_RATIO).fract() * KEYFRAME_INTERVAL as f64;
-    frame == 0 || (frame + phase as u64).is_multiple_of(KEYFRAME_INTERVAL)
+    (period + phase as u64).is_multiple_of(KEYFRAME_INTERVAL)
 }
 
 /// Bytes of every audio packet's payload.

@@ -1,8 +1,8 @@
-//! Distributions of many positive values: buckets whose width is a 32nd of their value, so that any quantile is known
-//! to about 3 % however far the tail reaches.
+//! Distributions of many positive values: buckets whose width is a 128th of their value, so that any quantile is known
+//! to about 1 % however far the tail reaches.
 
 /// Buckets of each power of two.
-const PER_OCTAVE: u64 = 32;
+const PER_OCTAVE: u64 = 128;
 const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
 const BUCKETS: usize = ((64 - OCTAVE_BITS + 1) as usize) * PER_OCTAVE as usize;
 

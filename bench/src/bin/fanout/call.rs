@@ -1,6 +1,7 @@
 //! A server with everybody connected, and measuring it.
 
 use std::net::UdpSocket;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -46,8 +47,8 @@ pub(crate) struct Shape {
 /// A connected server and the load on it.
 pub(crate) struct Call {
     pub(crate) server: Box<dyn Server>,
-    load: Load,
-    cable: Option<Rc<Cable>>,
+    pub(crate) load: Load,
+    pub(crate) cable: Option<Rc<Cable>>,
     shape: Shape,
     /// Resident bytes of the server before anybody came, and with everybody connected and silent.
     pub(crate) resident: (u64, u64),
@@ -170,7 +171,7 @@ impl Call {
     pub(crate) fn measure(&mut self, publishers: usize, length: Duration) -> Result<Measured, Failure> {
         let server = self.server.as_mut();
         let mut look = || Ok((server.counters()?, server.process().usage()?));
-        measure(&self.load, self.cable.as_deref(), &mut look, publishers, length)
+        measure(&self.load, self.cable.as_deref(), &mut look, 0..publishers, length)
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -181,16 +182,17 @@ impl Call {
 /// What a server has counted and used so far.
 type Look<'a> = &'a mut dyn FnMut() -> Result<(Option<Counters>, Usage), Failure>;
 
-/// Lets so many publishers send, and counts for so long.
+/// Lets these publishers send once nothing of a load before is under way, and counts for so long.
 pub(crate) fn measure(
     load: &Load,
     cable: Option<&Cable>,
     look: Look<'_>,
-    publishers: usize,
+    publishers: Range<usize>,
     length: Duration,
 ) -> Result<Measured, Failure> {
     let cable_seconds = || cable.map_or(Ok(0.0), Cable::cpu);
-    load.active(publishers)?;
+    load.quiet()?;
+    load.active(publishers.clone())?;
     std::thread::sleep(SETTLE);
     let (started, steal, softirq) = (Instant::now(), steal_seconds(), softirq_seconds());
     let (counters, usage) = look()?;
@@ -206,7 +208,7 @@ pub(crate) fn measure(
     seen.client_cpu += cable_seconds()? - cable_before;
     let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     Ok(Measured {
-        publishers,
+        publishers: publishers.len(),
         seen,
         usage: Usage {
             cpu: after.cpu - usage.cpu,
@@ -230,7 +232,7 @@ pub(crate) fn loopback(profile: SrtpProfile, publishers: usize, length: Duration
         load.publisher(socket, keys.clone(), None, media(n as usize), 1)?;
         load.subscriber(n, keys.clone(), None)?;
     }
-    load.active(publishers)?;
+    load.active(0..publishers)?;
     std::thread::sleep(SETTLE);
     load.open()?;
     std::thread::sleep(length);

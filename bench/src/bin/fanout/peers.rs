@@ -12,7 +12,7 @@ use millrace_bench::fanout::Intake;
 use millrace_bench::report::{Bars, Cell, Plot, Report, Section, Table};
 
 use crate::call::{Call, Measured, Shape, client_runtime, lay, measuring_done, progress, way};
-use crate::output::folder;
+use crate::output::{folder, median};
 use crate::{Failure, Profile, Wire};
 
 /// Options of `fanout peers`.
@@ -263,10 +263,4 @@ fn row(name: &str, peer: &Peer, ours: Option<f64>, shape: Shape) -> Vec<Cell> {
 /// CPU nanoseconds per packet of the valid runs.
 fn costs(peer: &Peer) -> Vec<f64> {
     peer.runs.iter().filter(|(run, _)| run.void().is_none()).map(|(run, _)| run.cost()).collect()
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

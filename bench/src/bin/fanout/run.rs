@@ -7,17 +7,20 @@ use clap::Args;
 use millrace_bench::cable::Cable;
 use millrace_bench::drivers::{Driver, Millrace, Plan, profile_name};
 use millrace_bench::fanout::{Intake, Seen};
-use millrace_bench::report::{Axis, Plot, Report, Scale, Section, Series as Line};
+use millrace_bench::report::{Axis, Histogram, Plot, Report, Scale, Section, Series as Line};
 
 use crate::call::{CLIENT_BOUND, Call, Measured, Shape, client_runtime, lay, loopback, measuring_done, progress, way};
-use crate::floor::floors;
-use crate::output::{folder, row, windows};
+use crate::floor::Floor;
+use crate::output::{folder, median, row, spread, windows};
 use crate::{Failure, Profile, Wire};
 
 /// Parts of the maximum that are measured.
 const PARTS: [f64; 3] = [0.1, 0.5, 0.9];
 /// Loss that ends the raising of the load.
 const BOUND: f64 = 0.001;
+/// Latency in microseconds that ends it as well, of the 99th percentile: sockets hold half a second of what a worker at
+/// its end forwards, so that for a while more comes in than goes out before anything is lost.
+const QUEUE: f64 = 100_000.0;
 /// Each step of the search has this times the load of the one before.
 const GROWTH: f64 = 1.3;
 /// Length of one step.
@@ -40,9 +43,12 @@ pub(crate) struct Options {
     /// Workers, one series for each
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     workers: Vec<u16>,
-    /// Seconds of each measurement
-    #[arg(long, default_value_t = 5)]
+    /// Seconds of each measurement; publishers have one keyframe in four
+    #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Measurements of each part of the most, in turns with the floor
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    turns: u16,
     /// Most transports of a series: the bound of the search
     #[arg(long, default_value_t = 3_000)]
     transports: usize,
@@ -68,9 +74,31 @@ struct Series {
     publishers: usize,
     limit: &'static str,
     steps: Vec<Measured>,
-    parts: Vec<(f64, Measured)>,
-    /// The floor under the same loads; none where there are several workers, of which it knows nothing.
-    floors: Vec<Measured>,
+    parts: Vec<Part>,
+}
+
+/// A part of the most: what was seen in each turn.
+struct Part {
+    part: f64,
+    ours: Vec<Measured>,
+    /// The floor under the same load, right after ours; none where there are several workers, of which it knows nothing.
+    floor: Vec<Measured>,
+}
+
+impl Part {
+    fn median(&self, value: impl Fn(&Measured) -> f64) -> f64 {
+        median(&self.ours.iter().map(value).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    }
+
+    /// Each turn's value of ours and the floor's.
+    fn beside_floor(&self, value: impl Fn(&Measured, &Measured) -> f64) -> Vec<f64> {
+        self.ours.iter().zip(&self.floor).map(|(ours, floor)| value(ours, floor)).collect()
+    }
+
+    /// Packets per second, and CPU seconds per second of the busiest thread.
+    fn busy(&self) -> (f64, f64) {
+        (self.median(|window| window.seen.rate()), self.median(busiest))
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -107,30 +135,36 @@ fn one(
     let plan = Plan { workers, cores, namespace: cable.map(|cable| cable.servers()) };
     let mut call = Call::connect(runtime, driver, &plan, cable, shape)?;
     let (mut most, limit, steps) = search(&mut call)?;
-    let mut part = |most: usize, part: f64| {
-        let publishers = ((most as f64 * part).round() as usize).max(1);
-        progress(&format!("{workers} workers, {subscribers} subscribers each: {publishers} of {most} publishers"));
-        call.measure(publishers, Duration::from_secs(options.seconds))
-    };
+    let length = Duration::from_secs(options.seconds);
+    let publishers = |most: usize, part: f64| ((most as f64 * part).round() as usize).max(1);
     // What a step carries is not always carried for longer: the most is what nine tenths of go on without loss.
-    let [few, half, nearly] = PARTS;
-    let mut held = part(most, nearly)?;
+    let nearly = PARTS[2];
     for _ in 0..ATTEMPTS {
-        if fault(&held).is_some() && most > 1 {
-            most = (most * 9 / 10).max(1);
-            held = part(most, nearly)?;
+        progress(&format!("{workers} workers, {subscribers} subscribers each: {most} publishers, do nine tenths hold"));
+        if most == 1 || fault(&call.measure(publishers(most, nearly), length)?).is_none() {
+            break;
+        }
+        most = (most * 9 / 10).max(1);
+    }
+    let mut floor = match workers {
+        1 => Some(Floor::join(&call, &plan, options.profile, publishers(most, nearly))?),
+        _ => None,
+    };
+    let mut parts: Vec<_> = PARTS.map(|part| Part { part, ours: Vec::new(), floor: Vec::new() }).into();
+    for turn in 1..=options.turns {
+        for part in &mut parts {
+            let count = publishers(most, part.part);
+            progress(&format!(
+                "{workers} workers, {subscribers} subscribers each: turn {turn} of {}, {count} of {most} publishers",
+                options.turns,
+            ));
+            part.ours.push(call.measure(count, length)?);
+            if let Some(floor) = &mut floor {
+                part.floor.push(floor.measure(&call, count, length)?);
+            }
         }
     }
-    let parts = vec![(few, part(most, few)?), (half, part(most, half)?), (nearly, held)];
-    drop(call);
-    let length = Duration::from_secs(options.seconds);
-    let loads: Vec<_> = parts.iter().map(|(_, measured)| measured.publishers).collect();
-    let floors = if workers == 1 {
-        floors(&plan, cable.map(Rc::as_ref), shape, options.profile, &loads, length)?
-    } else {
-        Vec::new()
-    };
-    Ok(Series { workers, subscribers, publishers: most, limit, steps, parts, floors })
+    Ok(Series { workers, subscribers, publishers: most, limit, steps, parts })
 }
 
 /// The most publishers with which next to nothing is lost, and what the limit was.
@@ -171,7 +205,10 @@ fn fault(measured: &Measured) -> Option<&'static str> {
     if seen.client_share() > CLIENT_BOUND || seen.kernel_drops > 0 {
         return Some("the client, not the server");
     }
-    (seen.loss() > BOUND).then_some("loss")
+    if seen.loss() > BOUND {
+        return Some("loss");
+    }
+    (seen.latency.quantile(0.99) > QUEUE).then_some("a queue of more than 100 ms")
 }
 
 fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Report {
@@ -193,11 +230,11 @@ fn report(options: &Options, name: &str, all: &[Series], baseline: &Seen) -> Rep
         "the same bursts from the same client straight to a subscriber",
     );
     for series in all {
-        let half = series.parts.iter().find(|(part, _)| *part == 0.5);
-        if let Some((_, measured)) = half {
+        let half = series.parts.iter().find(|part| part.part == 0.5);
+        if let Some(half) = half {
             report.figure(
                 &format!("Server CPU per packet: workers {}, subscribers {}", series.workers, series.subscribers),
-                format!("{:.0} ns", measured.cost()),
+                format!("{:.0} ns", half.median(Measured::cost)),
                 "at 50 % of the most",
             );
         }
@@ -218,34 +255,40 @@ fn section(series: &Series, baseline: &Seen) -> Section {
     let plural = if workers == 1 { "" } else { "s" };
     let title = format!("{workers} worker{plural}, {subscribers} subscribers to each publisher");
     let at = |q: f64| baseline.latency.quantile(q);
-    let mut table = windows("Load as a part of the most, and what was carried for a short while");
-    let most = series.steps.iter().filter(|step| fault(step).is_none()).max_by_key(|step| step.publishers);
-    let parts = series.parts.iter().map(|(part, measured)| (format!("{:.0} %", part * 100.0), measured));
-    let rows: Vec<_> =
-        parts.chain(most.map(|step| (format!("{} publishers for 2 s", step.publishers), step))).collect();
+    let mut table = windows("Load as a part of the most, medians of all turns, and what was carried for a short while");
     let mut notes = Vec::new();
-    for ((part, ours), floor) in series.parts.iter().zip(&series.floors) {
-        let name = format!("the floor at {:.0} %", part * 100.0);
-        table.row(row(&name, floor, &at));
-        notes.extend(floor.void().map(|why| format!("{name} is void: {why}.")));
-        let above = |q: f64| ours.seen.latency.quantile(q) - floor.seen.latency.quantile(q);
+    let mut distributions = Vec::new();
+    for part in &series.parts {
+        let percent = part.part * 100.0;
+        let rows = [(format!("the floor at {percent:.0} %"), &part.floor), (format!("{percent:.0} %"), &part.ours)];
+        for (name, windows) in rows.into_iter().filter(|(_, windows)| !windows.is_empty()) {
+            table.row(row(&name, windows, &at));
+            notes.extend(voids(&name, windows));
+            distributions.push((name, together(windows)));
+        }
+    }
+    for part in series.parts.iter().filter(|part| !part.floor.is_empty()) {
+        let above = |q: f64| {
+            let latency = |window: &Measured| window.seen.latency.quantile(q);
+            spread(&part.beside_floor(|ours, floor| latency(ours) - latency(floor)), 0)
+        };
         notes.push(format!(
-            "At {:.0} %: {:.2} times the floor's CPU per packet; latency above the floor's {:.0} us at p50, {:.0} us at p99.",
-            part * 100.0,
-            ours.cost() / floor.cost(),
+            "At {:.0} %, beside the floor in the same turn: {} times its CPU per packet; latency above its own {} us at \
+             p50, {} us at p99.",
+            part.part * 100.0,
+            spread(&part.beside_floor(|ours, floor| ours.cost() / floor.cost()), 2),
             above(0.5),
             above(0.99),
         ));
     }
-    for (name, measured) in &rows {
-        table.row(row(name, measured, &at));
-        let dropped = measured.counters.map_or(0, |counters| counters.dropped);
-        notes.extend(measured.void().map(|why| format!("{name} is void: {why}; the server counts {dropped} drops.")));
+    let most = series.steps.iter().filter(|step| fault(step).is_none()).max_by_key(|step| step.publishers);
+    if let Some(step) = most {
+        let name = format!("{} publishers for 2 s", step.publishers);
+        table.row(row(&name, std::slice::from_ref(step), &at));
+        distributions.push((name, step.seen.latency.clone()));
     }
-    let distributions: Vec<_> = rows.iter().map(|(name, measured)| (name.as_str(), &measured.seen.latency)).collect();
-    let half = series.parts.iter().zip(&series.floors).find(|((part, _), _)| *part == 0.5);
-    let floor = half.map(|(_, floor)| ("the floor at 50 %", &floor.seen.latency));
-    let tails = [("loopback alone", &baseline.latency)].into_iter().chain(floor).chain(distributions.iter().copied());
+    let tails = distributions.iter().map(|(name, latency)| (name.as_str(), latency));
+    let tails: Vec<_> = [("loopback alone", &baseline.latency)].into_iter().chain(tails).collect();
     let mut section = Section::new(&title)
         .text(format!(
             "The most, nine tenths of which hold, was {} publishers; the limit was {}.",
@@ -255,19 +298,39 @@ fn section(series: &Series, baseline: &Seen) -> Section {
     for note in notes {
         section = section.text(note);
     }
-    section.plot(Plot::tails("Latency, the loopback's own inside", "latency", "us", &tails.collect::<Vec<_>>()))
+    section.plot(Plot::tails("Latency, the loopback's own inside", "latency", "us", &tails))
+}
+
+/// Which of these windows say nothing, and why.
+fn voids(name: &str, windows: &[Measured]) -> Vec<String> {
+    let note = |(at, window): (usize, &Measured)| {
+        let dropped = window
+            .counters
+            .map_or_else(String::new, |counted| format!("; the server counts {} drops", counted.dropped));
+        Some(format!("{name}, turn {}, is void: {}{dropped}.", at + 1, window.void()?))
+    };
+    windows.iter().enumerate().filter_map(note).collect()
+}
+
+/// The latencies of all windows.
+fn together(windows: &[Measured]) -> Histogram {
+    let mut all = Histogram::new(1_000.0);
+    windows.iter().for_each(|window| all.merge(&window.seen.latency));
+    all
+}
+
+/// CPU seconds per second of the busiest thread.
+fn busiest(window: &Measured) -> f64 {
+    window.usage.busiest_thread / window.seen.seconds
 }
 
 /// Cost against load, a line for each series.
 fn cost_plot(all: &[Series]) -> Plot {
     let series = all.iter().map(|series| {
-        let mut points: Vec<_> = series
-            .steps
-            .iter()
-            .chain(series.parts.iter().map(|(_, measured)| measured))
-            .filter(|measured| fault(measured).is_none())
-            .map(|measured| (measured.seen.rate() / 1e3, measured.cost()))
-            .collect();
+        let steps = series.steps.iter().filter(|step| fault(step).is_none());
+        let steps = steps.map(|step| (step.seen.rate() / 1e3, step.cost()));
+        let parts = series.parts.iter().map(|part| (part.busy().0 / 1e3, part.median(Measured::cost)));
+        let mut points: Vec<_> = steps.chain(parts).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Line::marked(&format!("{} workers, {} subscribers", series.workers, series.subscribers), points)
     });
@@ -285,22 +348,20 @@ fn cost_plot(all: &[Series]) -> Plot {
 fn scaling(all: &[Series]) -> Vec<String> {
     let pairs = all.iter().filter(|series| series.workers > 1).flat_map(|many| {
         let one = all.iter().find(|one| one.workers == 1 && one.subscribers == many.subscribers);
-        PARTS[1..].iter().filter_map(move |part| {
-            let (_, measured) = many.parts.iter().find(|(at, _)| at == part)?;
+        many.parts[1..].iter().filter_map(move |part| {
             let workers = f64::from(many.workers);
-            let share = measured.seen.rate() / workers;
+            let (rate, busy) = part.busy();
+            let share = rate / workers;
             let alone = busy_at(one?, share)?;
-            let busy = measured.usage.busiest_thread / measured.seen.seconds;
             Some(format!(
                 "{} workers, {} subscribers, by CPU accounting at {:.0} % of the most: {:.2} times one worker's load. The \
-                 busiest one uses {:.1} % of a core for its part of {:.0} packets/s, where a worker alone uses {:.1} % for \
-                 {share:.0}.",
+                 busiest one uses {:.1} % of a core for its part of {rate:.0} packets/s, where a worker alone uses {:.1} % \
+                 for {share:.0}.",
                 many.workers,
                 many.subscribers,
-                part * 100.0,
+                part.part * 100.0,
                 workers * alone / busy,
                 busy * 100.0,
-                measured.seen.rate(),
                 alone * 100.0,
             ))
         })
@@ -311,11 +372,9 @@ fn scaling(all: &[Series]) -> Vec<String> {
 /// CPU seconds per second of the busiest thread of a series at `rate` packets per second, on the line between the two
 /// measured loads around it; `None` where it has not been measured on both sides.
 fn busy_at(series: &Series, rate: f64) -> Option<f64> {
-    let measured = series.steps.iter().chain(series.parts.iter().map(|(_, measured)| measured));
-    let mut points: Vec<_> = measured
-        .filter(|measured| fault(measured).is_none())
-        .map(|measured| (measured.seen.rate(), measured.usage.busiest_thread / measured.seen.seconds))
-        .collect();
+    let steps = series.steps.iter().filter(|step| fault(step).is_none());
+    let steps = steps.map(|step| (step.seen.rate(), busiest(step)));
+    let mut points: Vec<_> = steps.chain(series.parts.iter().map(Part::busy)).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     interpolated(&points, rate)
 }

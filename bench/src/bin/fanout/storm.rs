@@ -146,7 +146,7 @@ fn one(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Outcome, 
     let end = server.publish(identity.end(), MEDIA)?;
     let (keys, _, socket) = runtime.block_on(connect(Role::Publisher(0), &identity, &end, profile))?;
     load.publisher(socket, keys, Some(end), MEDIA, options.transports as u32)?;
-    load.active(1)?;
+    load.active(0..1)?;
     let mut ends = Vec::new();
     for _ in 0..options.transports {
         ends.push(server.subscribe(identity.end(), 0)?);
