@@ -50,7 +50,7 @@ pub fn measure(subscribers: usize, profile: SrtpProfile) -> io::Result<Measured>
     let mut source = only_publisher(profile, wire.path());
     let mut plain_source = only_publisher(SrtpProfile::Aes128CmSha1_80, wire.path());
     let mut floor = Floor::new(subscribers, profile, port);
-    let mut plain = Floor::new(subscribers, SrtpProfile::Aes128CmSha1_80, port);
+    let mut plain = Floor::new(subscribers, SrtpProfile::Aes128CmSha1_80, port).one_by_one();
     let frames = (PACKETS / FRAME / subscribers).max(20);
     let mut rounds: [Vec<f64>; 6] = Default::default();
     for round in 0..=ROUNDS {

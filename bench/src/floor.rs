@@ -19,6 +19,8 @@ pub struct Floor {
     packet: [u8; DATAGRAM],
     len: usize,
     index: u64,
+    /// Whether the tags of several packets are made together, as the shard does.
+    together: bool,
 }
 
 impl std::fmt::Debug for Floor {
@@ -47,7 +49,19 @@ impl Floor {
         packet[0] = 0x90;
         packet[12..16].copy_from_slice(&[0xbe, 0xde, 0, 3]);
         let len = DATAGRAM - tag_len(profile);
-        Self { inbound, destinations: (0..subscribers).map(destination).collect(), packet, len, index: 0 }
+        Self {
+            inbound,
+            destinations: (0..subscribers).map(destination).collect(),
+            packet,
+            len,
+            index: 0,
+            together: true,
+        }
+    }
+
+    /// With every packet's tag made by itself, as most SFUs do.
+    pub fn one_by_one(self) -> Self {
+        Self { together: false, ..self }
     }
 
     /// Opens a received packet in place; whether it was one.
@@ -62,19 +76,25 @@ impl Floor {
         for (path, srtp) in &self.destinations {
             for at in 0..FRAME as u64 {
                 if !batch.has_room() {
+                    batch.finish();
                     send(batch);
                     batch.clear();
                 }
                 let index = self.index + at;
-                batch.push(*path, |out| {
+                batch.push_sealed(*path, |out, tags| {
                     out[..self.len].copy_from_slice(&self.packet[..self.len]);
                     out[2..4].copy_from_slice(&(index as u16).to_be_bytes());
-                    srtp.protect_rtp(out, self.len, HEADER, index).ok()
+                    if self.together {
+                        srtp.protect_rtp_for(tags, out, self.len, HEADER, index).ok()
+                    } else {
+                        srtp.protect_rtp(out, self.len, HEADER, index).ok()
+                    }
                 });
                 datagrams += 1;
             }
         }
         self.index += FRAME as u64;
+        batch.finish();
         send(batch);
         batch.clear();
         datagrams

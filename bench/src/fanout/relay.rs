@@ -198,10 +198,10 @@ impl Relay {
                 }
                 let (path, srtp) = &self.rooms[room].subscribers[subscriber];
                 let bytes = &self.slots.bytes(packet.slot)[..packet.len];
-                self.batch.push(*path, |out| {
+                self.batch.push_sealed(*path, |out, tags| {
                     out[..bytes.len()].copy_from_slice(bytes);
                     let padding = if packet.padding > 0 { rtp::pad(out, bytes.len(), packet.padding)? } else { 0 };
-                    srtp.protect_rtp(out, bytes.len() + padding, packet.header_len, packet.index).ok()
+                    srtp.protect_rtp_for(tags, out, bytes.len() + padding, packet.header_len, packet.index).ok()
                 });
             }
         }
@@ -210,6 +210,7 @@ impl Relay {
     }
 
     fn flush(&mut self, sockets: &[MediaSocket]) {
+        self.batch.finish();
         self.sender.flush(sockets, &self.batch);
         self.batch.clear();
     }

@@ -4,6 +4,7 @@
 //! `UDP_SEGMENT` message. The bytes of a run are contiguous, so that it is one iovec.
 
 use crate::io::{MAX_DATAGRAM, Path};
+use crate::srtp::Tags;
 
 /// Most segments of a run: the kernel's UDP_MAX_SEGMENTS.
 pub const MAX_SEGMENTS: usize = 64;
@@ -29,10 +30,12 @@ pub struct TxRun {
 #[derive(Debug)]
 pub struct TxBatch {
     bytes: Box<[u8]>,
+    /// Of sealed datagrams, until there are enough to write them together.
+    tags: Tags,
     used: usize,
     runs: Vec<TxRun>,
     max_runs: usize,
-    /// Where [`TxBatch::add`] sends to, and whether the last run goes there.
+    /// Where [`TxBatch::add_sealed`] sends to, and whether the last run goes there.
     aim: Option<Path>,
     continues: bool,
 }
@@ -42,6 +45,7 @@ impl TxBatch {
     pub fn new(bytes: usize, max_runs: usize) -> Self {
         Self {
             bytes: vec![0; bytes.max(MAX_DATAGRAM)].into_boxed_slice(),
+            tags: Tags::new(),
             used: 0,
             runs: Vec::with_capacity(max_runs.max(1)),
             max_runs: max_runs.max(1),
@@ -50,8 +54,9 @@ impl TxBatch {
         }
     }
 
-    /// The runs, in order.
+    /// The runs, in order; they are complete after [`TxBatch::finish`] only.
     pub fn runs(&self) -> &[TxRun] {
+        debug_assert!(self.tags.is_empty(), "a batch is finished before it is sent");
         &self.runs
     }
 
@@ -75,8 +80,14 @@ impl TxBatch {
         self.runs.len() < self.max_runs && self.bytes.len() - self.used >= MAX_DATAGRAM
     }
 
+    /// Writes the tags that sealed datagrams still lack.
+    pub fn finish(&mut self) {
+        self.tags.write(&mut self.bytes);
+    }
+
     /// Forgets everything sent.
     pub fn clear(&mut self) {
+        self.tags.clear();
         self.used = 0;
         self.runs.clear();
         self.continues = false;
@@ -86,25 +97,37 @@ impl TxBatch {
     /// `None` to write nothing. Returns whether a datagram was added. The caller checks
     /// [`TxBatch::has_room`] first; without room nothing is written.
     pub fn push(&mut self, path: Path, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        self.aim(path);
-        self.add(fill)
+        self.push_sealed(path, |out, _| fill(out))
     }
 
-    /// Says where the datagrams of the following [`TxBatch::add`] go.
+    /// As [`TxBatch::push`], for what is sealed: `fill` may leave a tag for later, with those of others. Before it is sent
+    /// the batch is finished.
+    pub fn push_sealed(&mut self, path: Path, fill: impl FnOnce(&mut [u8], &mut Tags) -> Option<usize>) -> bool {
+        self.aim(path);
+        self.add_sealed(fill)
+    }
+
+    /// Says where the datagrams of the following [`TxBatch::add_sealed`] go.
     pub(crate) fn aim(&mut self, path: Path) {
         self.continues = self.runs.last().is_some_and(|run| run.path == path);
         self.aim = Some(path);
     }
 
-    /// As [`TxBatch::push`], to where the batch has been aimed at: paths are compared once and not for each datagram.
-    pub(crate) fn add(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+    /// As [`TxBatch::push_sealed`], to where the batch has been aimed at: paths are compared once and not for each
+    /// datagram.
+    pub(crate) fn add_sealed(&mut self, fill: impl FnOnce(&mut [u8], &mut Tags) -> Option<usize>) -> bool {
         let Some(path) = self.aim.filter(|_| self.has_room()) else { return false };
         let start = self.used;
-        let Some(len) = fill(&mut self.bytes[start..start + MAX_DATAGRAM]) else { return false };
+        self.tags.begin(start);
+        let len = fill(&mut self.bytes[start..start + MAX_DATAGRAM], &mut self.tags).unwrap_or(0);
         if len == 0 {
+            self.tags.take_back();
             return false;
         }
         self.used += len;
+        if self.tags.is_full() {
+            self.tags.write(&mut self.bytes);
+        }
         match self.runs.last_mut() {
             Some(run) if self.continues && run.takes(len) => {
                 run.len += len;

@@ -7,7 +7,7 @@ use crate::egress::rewrite::{Fields, HeaderTemplate, Sequencer};
 use crate::egress::rtx::Retransmitter;
 use crate::ingress::history::Packet;
 use crate::ingress::track::{SourceClock, payload_type};
-use crate::srtp::Outbound;
+use crate::srtp::{Outbound, Tags};
 use crate::time::{Duration, Instant};
 use crate::wire::rtp;
 
@@ -147,7 +147,8 @@ impl Outgoing {
         }
     }
 
-    /// Writes one sealed SRTP packet to `out`; `index` is its packet index. `None` if it does not fit.
+    /// Writes one sealed SRTP packet to `out`, its tag now or when `tags` are written; `index` is its packet index. `None`
+    /// if it does not fit.
     pub(crate) fn write(
         &self,
         out: &mut [u8],
@@ -155,6 +156,7 @@ impl Outgoing {
         buffer: &[u8],
         (index, shape, stamp): (u64, Shape, Stamp),
         srtp: &Outbound,
+        tags: &mut Tags,
     ) -> Option<usize> {
         let (payload_type, ssrc) = match shape {
             Shape::Media => (self.payload_type, self.ssrc),
@@ -185,7 +187,7 @@ impl Outgoing {
         if packet.padding > 0 && matches!(shape, Shape::Media) {
             len += rtp::pad(out, len, packet.padding)?;
         }
-        srtp.protect_rtp(out, len, header_len, index).ok()
+        srtp.protect_rtp_for(tags, out, len, header_len, index).ok()
     }
 
     /// For a snapshot.

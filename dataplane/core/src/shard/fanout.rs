@@ -50,6 +50,12 @@ enum Progress {
 impl Shard {
     /// Fills `batch` with what is to be sent. True if it filled up: send it, clear it, and call again.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut TxBatch) -> bool {
+        let is_full = self.fill(now, batch);
+        batch.finish();
+        is_full
+    }
+
+    fn fill(&mut self, now: Instant, batch: &mut TxBatch) -> bool {
         // Before repeats of anything that is pending.
         for key in &self.dirty {
             self.tracks[*key].even_out();
@@ -105,8 +111,8 @@ impl Shard {
         let stamp = Stamp { send_time: ext::abs_send_time(unix_micros), transport_sequence: *transport_sequence };
         let buffer = pool.bytes(packet.buffer);
         let mut written = 0;
-        let pushed = batch.push(path, |bytes| {
-            written = out.write(bytes, &packet, buffer, (index, shape, stamp), srtp)?;
+        let pushed = batch.push_sealed(path, |bytes, tags| {
+            written = out.write(bytes, &packet, buffer, (index, shape, stamp), srtp, tags)?;
             Some(written)
         });
         if !pushed {
@@ -225,8 +231,8 @@ impl Forward<'_> {
             }
             let Some(index) = out.sequence.map(*sequence) else { continue };
             let stamp = Stamp { send_time: self.send_time, transport_sequence: *transport_sequence };
-            let pushed = batch.add(|to| {
-                let len = out.write(to, packet, buffer, (index, Shape::Media, stamp), srtp)?;
+            let pushed = batch.add_sealed(|to, tags| {
+                let len = out.write(to, packet, buffer, (index, Shape::Media, stamp), srtp, tags)?;
                 bytes += len;
                 Some(len)
             });

@@ -1,16 +1,16 @@
 //! The transforms themselves: one packet, one index, in place.
 //!
-//! Both kinds are keyed once. aws-lc-rs keeps the expanded AES keys, in GCM's case with the hash key, and
-//! RustCrypto's HMAC keeps the state after its key block, which is cloned per packet on the stack.
+//! Both kinds are keyed once. aws-lc-rs keeps the expanded AES keys, in GCM's case with the hash key; of HMAC's key
+//! there are the states after its block.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;
 use dataplane_protocol::SrtpProfile;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
+use subtle::ConstantTimeEq;
 
 use super::SrtpError;
 use super::kdf::{GCM_SALT_LEN, KeySet, apply_counter_mode, counter_mode_key};
+use super::tags::{MacKey, Tags};
 
 /// Bytes of the GCM tag, RFC 7714 13.
 pub(super) const GCM_TAG_LEN: usize = 16;
@@ -49,7 +49,7 @@ pub struct Gcm {
 pub struct Cm {
     key: EncryptingKey,
     salt: [u8; 14],
-    mac: Hmac<Sha1>,
+    mac: MacKey,
 }
 
 impl RtpCipher {
@@ -93,9 +93,32 @@ impl RtpCipher {
             Self::Gcm(gcm) => tag.copy_from_slice(&gcm.seal(gcm.rtp_nonce(ssrc, index), header, payload)?),
             Self::Cm(cm) => {
                 apply_counter_mode(&cm.key, cm.iv(ssrc, index), payload)?;
-                tag.copy_from_slice(&cm.tag(packet, &roc(index))[..HMAC_TAG_LEN]);
+                tag.copy_from_slice(&cm.mac.tag(packet, roc(index))[..HMAC_TAG_LEN]);
             }
         }
+        Ok(end)
+    }
+
+    /// As [`Self::seal`], but may leave the tag to `tags`, which write it later into the place that is left for it.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    #[inline]
+    pub(super) fn seal_for(
+        &self,
+        tags: &mut Tags,
+        buffer: &mut [u8],
+        len: usize,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, SrtpError> {
+        let Self::Cm(cm) = self else { return self.seal(buffer, len, header_len, ssrc, index) };
+        let end = len + HMAC_TAG_LEN;
+        let packet = &mut buffer.get_mut(..end).ok_or(SrtpError::NoRoom)?[..len];
+        let payload = packet.get_mut(header_len..).ok_or(SrtpError::TooShort)?;
+        apply_counter_mode(&cm.key, cm.iv(ssrc, index), payload)?;
+        tags.later(len, roc(index), cm.mac);
         Ok(end)
     }
 
@@ -110,7 +133,7 @@ impl RtpCipher {
         match self {
             Self::Gcm(gcm) => gcm.open(gcm.rtp_nonce(ssrc, index), header, payload, tag)?,
             Self::Cm(cm) => {
-                cm.verify(packet, &roc(index), tag)?;
+                cm.verify(packet, roc(index), tag)?;
                 apply_counter_mode(&cm.key, cm.iv(ssrc, index), &mut packet[header_len..])?;
             }
         }
@@ -164,7 +187,7 @@ impl RtcpCipher {
                 let (trailer, tag) = trailer.split_at_mut(RTCP_INDEX_LEN);
                 trailer.copy_from_slice(&word);
                 apply_counter_mode(&cm.key, cm.iv(ssrc, u64::from(index)), &mut packet[RTCP_CLEAR_LEN..])?;
-                tag.copy_from_slice(&cm.tag(packet, &word)[..HMAC_TAG_LEN]);
+                tag.copy_from_slice(&cm.mac.tag(packet, word)[..HMAC_TAG_LEN]);
             }
         }
         Ok(end)
@@ -201,8 +224,8 @@ impl RtcpCipher {
             }
             Self::Cm(cm) => {
                 let (packet, trailer) = packet.split_at_mut(len);
-                let (word, tag) = trailer.split_at(RTCP_INDEX_LEN);
-                cm.verify(packet, word, tag)?;
+                let (word, tag) = trailer.split_first_chunk().ok_or(SrtpError::TooShort)?;
+                cm.verify(packet, *word, tag)?;
                 if encrypted {
                     apply_counter_mode(&cm.key, cm.iv(ssrc, u64::from(index)), &mut packet[RTCP_CLEAR_LEN..])?;
                 }
@@ -286,7 +309,7 @@ impl Cm {
         Ok(Self {
             key: counter_mode_key(keys.encryption())?,
             salt: *keys.salt(),
-            mac: Hmac::new_from_slice(keys.authentication()).map_err(|_| SrtpError::BadKey)?,
+            mac: MacKey::new(keys.authentication()),
         })
     }
 
@@ -297,19 +320,9 @@ impl Cm {
         iv
     }
 
-    fn tag(&self, packet: &[u8], suffix: &[u8]) -> [u8; 20] {
-        self.mac_of(packet, suffix).finalize().into_bytes().into()
-    }
-
-    fn verify(&self, packet: &[u8], suffix: &[u8], tag: &[u8]) -> Result<(), SrtpError> {
-        self.mac_of(packet, suffix).verify_truncated_left(tag).map_err(|_| SrtpError::AuthFailed)
-    }
-
-    fn mac_of(&self, packet: &[u8], suffix: &[u8]) -> Hmac<Sha1> {
-        let mut mac = self.mac.clone();
-        mac.update(packet);
-        mac.update(suffix);
-        mac
+    fn verify(&self, packet: &[u8], suffix: [u8; 4], tag: &[u8]) -> Result<(), SrtpError> {
+        let right = self.mac.tag(packet, suffix);
+        if bool::from(right[..HMAC_TAG_LEN].ct_eq(tag)) { Ok(()) } else { Err(SrtpError::AuthFailed) }
     }
 }
 

@@ -4,7 +4,7 @@ use dataplane_protocol::SrtpProfile;
 
 use super::cipher::{GCM_TAG_LEN, RTCP_INDEX_LEN, RtcpCipher, RtpCipher, rtcp_ssrc};
 use super::replay::ReplayWindow;
-use super::{SessionKeys, SrtpError};
+use super::{SessionKeys, SrtpError, Tags};
 
 /// Most bytes that protection adds to a packet, in any profile: GCM's tag and SRTCP's index.
 pub const MAX_OVERHEAD: usize = GCM_TAG_LEN + RTCP_INDEX_LEN;
@@ -128,12 +128,25 @@ impl Outbound {
         header_len: usize,
         index: u64,
     ) -> Result<usize, SrtpError> {
-        if index > MAX_RTP_INDEX {
-            return Err(SrtpError::KeyExhausted);
-        }
-        let header = buffer.get(..len.min(header_len)).ok_or(SrtpError::NoRoom)?;
-        let ssrc = header.get(8..).and_then(|rest| rest.first_chunk()).ok_or(SrtpError::TooShort)?;
-        self.rtp.seal(buffer, len, header_len, u32::from_be_bytes(*ssrc), index)
+        let ssrc = sealed_ssrc(buffer, len, header_len, index)?;
+        self.rtp.seal(buffer, len, header_len, ssrc, index)
+    }
+
+    /// As [`Self::protect_rtp`] for a datagram of a batch, whose `tags` may be written together with those of others.
+    ///
+    /// # Errors
+    /// As [`Self::protect_rtp`].
+    #[inline]
+    pub fn protect_rtp_for(
+        &self,
+        tags: &mut Tags,
+        buffer: &mut [u8],
+        len: usize,
+        header_len: usize,
+        index: u64,
+    ) -> Result<usize, SrtpError> {
+        let ssrc = sealed_ssrc(buffer, len, header_len, index)?;
+        self.rtp.seal_for(tags, buffer, len, header_len, ssrc, index)
     }
 
     /// Seals the `len` bytes of RTCP in `buffer` in place and returns the length with tag and index.
@@ -149,6 +162,17 @@ impl Outbound {
         self.next_rtcp_index += 1;
         Ok(sealed)
     }
+}
+
+/// The SSRC of a packet that is about to be sealed.
+#[inline]
+fn sealed_ssrc(buffer: &[u8], len: usize, header_len: usize, index: u64) -> Result<u32, SrtpError> {
+    if index > MAX_RTP_INDEX {
+        return Err(SrtpError::KeyExhausted);
+    }
+    let header = buffer.get(..len.min(header_len)).ok_or(SrtpError::NoRoom)?;
+    let ssrc = header.get(8..).and_then(|rest| rest.first_chunk()).ok_or(SrtpError::TooShort)?;
+    Ok(u32::from_be_bytes(*ssrc))
 }
 
 /// RFC 3711 3.3.1 and appendix A: the index nearest to the highest one that `sequence` can be of. What would be before

@@ -7,11 +7,13 @@ mod cipher;
 mod context;
 mod kdf;
 mod replay;
+mod tags;
 
 pub use cipher::{RtcpCipher, RtpCipher};
 pub use context::{Inbound, MAX_OVERHEAD, MAX_SSRCS, Outbound, Unprotected};
 pub use kdf::SessionKeys;
 pub use replay::ReplayWindow;
+pub use tags::Tags;
 
 /// Why a packet cannot be opened or sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
