@@ -97,10 +97,18 @@ impl FakeDataPlane {
         assert!(tokio::time::timeout(SOON, wait).await.is_ok(), "never came: {what}");
     }
 
-    pub async fn stop(self) -> PathBuf {
+    /// Ends it; gives the path where another one can follow.
+    pub async fn stop(mut self) -> PathBuf {
         self.task.abort();
-        let _ = self.task.await;
-        self.path
+        let _ = (&mut self.task).await;
+        self.path.clone()
+    }
+}
+
+impl Drop for FakeDataPlane {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
