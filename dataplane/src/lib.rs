@@ -239,7 +239,13 @@ pub fn run(config: &Config) -> Result<Running, Error> {
         cards = opened;
         let (stop_tx, stop) = oneshot::channel();
         running.stop_senders.push(stop_tx);
-        running.threads.push(spawn("lookup".to_owned(), &failure_tx, move || lookup.run(stop))?);
+        running.threads.push(spawn("lookup".to_owned(), &failure_tx, move || {
+            // Media has the sockets without it.
+            if let Err(error) = lookup.run(stop) {
+                tracing::warn!(%error, "the kernel cannot be asked for routes: media goes by the socket");
+            }
+            Ok(())
+        })?);
     }
     let ports = start_workers(config, sockets, cards, shared, &mut running, &failure_tx)?;
 

@@ -161,6 +161,9 @@ impl Sender {
                     self.card_refused_in_a_row = 0;
                     for index in at..at + sent {
                         let run = card.run(index);
+                        if run.count > 1 {
+                            self.refused_in_a_row = 0;
+                        }
                         self.counters.runs += 1;
                         self.counters.datagrams += run.count as u64;
                         self.counters.by_card += run.count as u64;
@@ -201,7 +204,7 @@ impl Sender {
         }
         card.refuse(at);
         self.counters.card_refused += 1;
-        self.card_refused_in_a_row += 1;
+        self.card_refused_in_a_row += u32::from(!is_of_interface(error));
         self.add(socket, batch, run);
         self.submit(socket, batch);
         if self.card_refused_in_a_row >= MAX_REFUSED_RUNS {
@@ -265,12 +268,6 @@ impl Sender {
     /// Handles the error of message `at`; returns the message to go on with.
     fn after_error(&mut self, socket: &MediaSocket, batch: &TxBatch, at: usize, error: io::Error) -> usize {
         let message = self.messages[at];
-        // That a path has become narrow is told to sockets only.
-        if error.raw_os_error() == Some(libc::EMSGSIZE)
-            && let Some(card) = &mut self.card
-        {
-            card.doubt(&message);
-        }
         match error.raw_os_error() {
             Some(libc::EINTR) => at,
             Some(libc::EAGAIN | libc::ENOBUFS) => {
@@ -287,6 +284,7 @@ impl Sender {
                 at + 1
             }
             Some(libc::EMSGSIZE) => {
+                self.doubt_way(&message);
                 if self.send_fragmented(socket, batch, &message) {
                     self.count_sent(message);
                 }
@@ -296,6 +294,13 @@ impl Sender {
                 self.count_error(&error, message.count);
                 at + 1
             }
+        }
+    }
+
+    /// Has the card's way for a run asked for again: that a path has become narrow is told to sockets only.
+    fn doubt_way(&mut self, run: &TxRun) {
+        if let Some(card) = &mut self.card {
+            card.doubt(run);
         }
     }
 
@@ -317,6 +322,10 @@ impl Sender {
                 }
                 Err(error) => self.count_error(&error, 1),
             }
+        }
+        // Some kernels call a run for a narrow path invalid, and only its datagrams too long.
+        if is_path_narrow {
+            self.doubt_way(run);
         }
         self.refused_in_a_row += u32::from(is_path_good && !is_path_narrow);
         // EIO: the device cannot checksum what it would have to segment.
@@ -394,6 +403,11 @@ impl Sender {
         };
         *counter += datagrams as u64;
     }
+}
+
+/// Whether an error tells of an interface that is down, gone or too narrow, and nothing of what the kernel takes.
+fn is_of_interface(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::ENOMEM | libc::EMSGSIZE))
 }
 
 /// The datagrams of a run, each as a run of its own.

@@ -133,7 +133,9 @@ impl Lookup {
                     Some(_) => {}
                     None => {
                         is_told = false;
-                        tracing::error!("the kernel tells no more of changed routes: they are looked for every two minutes");
+                        // Nothing can be asked either.
+                        self.renew(&mut tables);
+                        tracing::error!("the kernel tells no more of routes: media goes by the socket from now on");
                     }
                 },
                 _ = refresh.tick() => self.renew(&mut tables),
@@ -173,7 +175,7 @@ struct Tables {
 
 impl Tables {
     async fn way(&mut self, ends: Ends) -> Option<Way> {
-        if ends.local.is_unspecified() || is_link_local(ends.remote) {
+        if ends.local.is_unspecified() || is_link_local(ends.remote) || !self.is_own(ends.local).await {
             return None;
         }
         let Route { interface, hop, mtu } = self.route(ends).await?;
@@ -193,17 +195,29 @@ impl Tables {
         Some(Way { interface, ethernet, mtu: mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)) })
     }
 
+    /// Whether this host has an address. For IPv4 the kernel sees to that when it is asked for a route from there.
+    async fn is_own(&self, local: IpAddr) -> bool {
+        if local.is_ipv4() {
+            return true;
+        }
+        self.ask_for_route(local, None).await.is_some_and(|answer| answer.header.kind == RouteType::Local)
+    }
+
     async fn route(&self, ends: Ends) -> Option<Route> {
+        route(&self.ask_for_route(ends.remote, Some(ends.local)).await?, ends.remote)
+    }
+
+    async fn ask_for_route(&self, to: IpAddr, from: Option<IpAddr>) -> Option<RouteMessage> {
         let mut message = RouteMessage::default();
-        let bits = if ends.remote.is_ipv4() { 32 } else { 128 };
-        message.header.address_family = family(ends.remote);
-        (message.header.destination_prefix_length, message.header.source_prefix_length) = (bits, bits);
-        message.attributes = vec![
-            RouteAttribute::Destination(RouteAddress::from(ends.remote)),
-            RouteAttribute::Source(RouteAddress::from(ends.local)),
-        ];
-        let answer = self.handle.route().get(message).execute().next().await?.ok()?;
-        route(&answer, ends.remote)
+        let bits = if to.is_ipv4() { 32 } else { 128 };
+        message.header.address_family = family(to);
+        message.header.destination_prefix_length = bits;
+        message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(to))];
+        if let Some(from) = from {
+            message.header.source_prefix_length = bits;
+            message.attributes.push(RouteAttribute::Source(RouteAddress::from(from)));
+        }
+        self.handle.route().get(message).execute().next().await?.ok()
     }
 
     async fn link(&mut self, index: u32) -> Option<Link> {

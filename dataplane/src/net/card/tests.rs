@@ -18,10 +18,11 @@ const HERE_6: &str = "2001:db8::1";
 const THERE_6: &str = "2001:db8::2";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs `ip` in the calling thread's network.
-fn ip(arguments: &str) {
+/// Runs `ip` in the calling thread's network; returns what it prints.
+fn ip(arguments: &str) -> String {
     let done = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
 }
 
 /// Gives the calling thread a network of its own; false, and said, where the system does not permit that.
@@ -102,13 +103,21 @@ impl Cable {
             ip(&format!("address add {address}/{wide} dev near nodad"));
         }
         ip("link set lo up");
+        // No address comes by itself, later: that would be a change.
+        ip("link set near addrgenmode none");
         ip("link set near up");
         far.run(|| {
+            ip("link set far addrgenmode none");
             for (address, wide) in [(THERE, "24"), (THERE_6, "64")] {
                 ip(&format!("address add {address}/{wide} dev far nodad"));
             }
             ip("link set far up");
         });
+        // The kernel's last news of it.
+        let begun = Instant::now();
+        while !ip("-o link show near").contains("state UP") {
+            assert!(begun.elapsed() < PATIENCE, "the cable is not up");
+        }
         let (sockets, port) = bind_group(&[], 0, 1).unwrap();
         let (mut ports, lookup) = Lookup::new(1);
         let card = Card::open(port, ports.remove(0), 7).unwrap();
@@ -164,11 +173,19 @@ impl Cable {
     }
 }
 
+impl Cable {
+    /// Nobody looks for ways any more, nor notices what changes.
+    fn stop_looking(&mut self) {
+        if let (Some(stop), Some(lookup)) = (self.stop.take(), self.lookup.take()) {
+            let _ = stop.send(());
+            assert!(lookup.join().is_ok() || std::thread::panicking());
+        }
+    }
+}
+
 impl Drop for Cable {
     fn drop(&mut self) {
-        let _ = self.stop.take().unwrap().send(());
-        let ended = self.lookup.take().unwrap().join();
-        assert!(ended.is_ok() || std::thread::panicking());
+        self.stop_looking();
     }
 }
 
@@ -303,5 +320,61 @@ fn an_interface_that_is_gone_leaves_everything_to_the_socket() {
         let own = UdpSocket::bind("127.0.0.1:0").unwrap();
         own.set_read_timeout(Some(PATIENCE)).unwrap();
         cable.exchange(&own, "127.0.0.1", 600);
+    });
+}
+
+#[test]
+fn frames_are_not_given_up_for_an_interface_that_is_down_for_a_while() {
+    with_cable(|cable| {
+        cable.far.run(|| ip("address add 192.0.2.3/24 dev far"));
+        let (client, other) = (cable.far.client(THERE), cable.far.client("192.0.2.3"));
+        cable.until_by_card(&client, HERE, 600);
+        cable.until_by_card(&other, HERE, 600);
+        // As if what is next came before the news.
+        cable.stop_looking();
+        ip("link set near down");
+        let path = Path { remote: client.local_addr().unwrap(), local: HERE.parse().unwrap() };
+        let mut batch = TxBatch::new(100_000, 64);
+        for len in 100..140 {
+            // Each is longer than the one before, and so a run of its own.
+            assert!(batch.push(path, |out| {
+                out[..len].fill(1);
+                Some(len)
+            }));
+        }
+        assert_eq!(batch.runs().len(), 40);
+        cable.sender.flush(&cable.sockets, &batch);
+        let refused = cable.sender.counters();
+        assert!(refused.card_refused >= 30, "{refused:?}");
+        assert_eq!(refused.unreachable + refused.failed, 40, "{refused:?}");
+        ip("link set near up");
+        cable.until_by_card(&other, HERE, 600);
+    });
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_not_sent_from() {
+    with_cable(|cable| {
+        let client = cable.far.client(THERE_6);
+        cable.until_by_card(&client, HERE_6, 600);
+        let foreign = ["2001:db8::77", "ff02::1"];
+        let send = |cable: &mut Cable| {
+            for local in foreign.iter().flat_map(|local| std::iter::repeat_n(local, 100)) {
+                let path = Path { remote: client.local_addr().unwrap(), local: local.parse().unwrap() };
+                let mut batch = TxBatch::new(1_000, 4);
+                assert!(batch.push(path, |out| {
+                    out[..100].fill(1);
+                    Some(100)
+                }));
+                cable.sender.flush(&cable.sockets, &batch);
+            }
+        };
+        send(cable);
+        // Questions are answered in turn: what was asked before this one has its answer.
+        let last = cable.far.client(THERE);
+        cable.until_by_card(&last, HERE, 600);
+        let before = cable.by_card();
+        send(cable);
+        assert_eq!(cable.by_card(), before);
     });
 }
